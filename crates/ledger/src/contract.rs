@@ -1,0 +1,58 @@
+//! Owns the seam between the service and its engines: submit operations, get outcomes; read wallets.
+//!
+//! Never: an implementation, a runtime, or a word on how a thing is kept. An engine decides with the
+//! [`Book`](crate::Book), or, where it runs the rules itself, must answer exactly as the book would.
+//! Bounds: [`SUBMISSIONS_MAX`] operations at once; everything else is the engine's to say.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::{Currency, Outcome, Page, Statement, Submission, WalletId};
+
+/// The most operations that are handed in at once.
+pub const SUBMISSIONS_MAX: usize = 8_192;
+
+/// An answer that comes when the engine has it.
+pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, LedgerError>> + Send + 'static>>;
+
+/// A failure of the engine, never of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// Too much is waiting. Nothing was done; try again a little later.
+    #[error("too many operations are waiting; nothing was done")]
+    Overloaded,
+    /// There is no room on the disk. Nothing was done; works again when there is room.
+    #[error("the disk is full; nothing was done")]
+    StorageFull,
+    /// The service is stopping. Nothing was done.
+    #[error("the ledger is stopping; nothing was done")]
+    Closed,
+    /// It cannot be known whether it was done. A retry under the same key tells.
+    #[error("the outcome is unknown: {0}")]
+    OutcomeUnknown(String),
+    /// Something could not be read. Nothing was changed.
+    #[error("could not read: {0}")]
+    Unreadable(String),
+    /// What was asked for names an entry that is not one of the wallet's.
+    #[error("the cursor is not an entry of this wallet")]
+    NoSuchEntry,
+}
+
+/// The ledger: the whole book of record.
+///
+/// If the answer to one submission came before another was handed in, the first is earlier in the
+/// book, and every read handed in after an answer sees its effect.
+pub trait Ledger: Send + Sync {
+    /// The one currency of all wallets.
+    fn currency(&self) -> Currency;
+
+    /// Hands in operations; each is decided on its own, in their order. The outcomes, in the same
+    /// order, come when they are on stable storage. At most [`SUBMISSIONS_MAX`] at once.
+    ///
+    /// Errors concern all of them: none took effect, except for
+    /// [`OutcomeUnknown`](LedgerError::OutcomeUnknown).
+    fn submit(&self, submissions: Vec<Submission>) -> Pending<Vec<Outcome>>;
+
+    /// A wallet with a page of its history; `None` when there is no such wallet.
+    fn statement(&self, wallet: WalletId, page: Page) -> Pending<Option<Statement>>;
+}
