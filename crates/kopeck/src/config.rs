@@ -231,7 +231,7 @@ impl BankEnvironment {
 fn parse_net(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let net = text.parse::<IpNet>().ok();
-    net.or_else(|| text.parse().map(IpNet::from).ok())
+    net.or_else(|| text.parse::<std::net::IpAddr>().map(IpNet::from).ok())
         .ok_or_else(|| format!("`{text}` is neither an address nor a network such as 10.0.0.0/8"))
 }
 
