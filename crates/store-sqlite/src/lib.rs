@@ -1,33 +1,23 @@
 //! The embedded engine: group commit over an append-only SQLite file.
 //!
-//! (Being built; the signatures below are the ones the service will use.)
-#![allow(missing_docs)]
+//! One writer thread owns all state and drains a bounded queue: the book decides in memory, one
+//! transaction appends the rows, one fsync makes them durable, then the state is published and
+//! every waiter is answered. Readers see committed state only.
+//!
+//! Nothing here knows of HTTP or JSON, and nothing here decides whether money moves.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+mod checkpoint;
+mod directory;
+mod gate;
+mod heads;
+mod people;
+mod queue;
+mod readers;
+mod recovery;
+mod rows;
+mod schema;
+mod store;
+mod sweep;
+mod writer;
 
-use ledger::Currency;
-
-/// What the engine tells whoever measures it. Called on the writer's thread: must be quick.
-pub trait Observer: Send + Sync {
-    /// A batch was made durable (or refused, `committed` false).
-    fn batch(&self, operations: usize, elapsed: Duration, committed: bool);
-    /// A checkpoint moved the write-ahead log into the data file.
-    fn checkpoint(&self, elapsed: Duration);
-}
-
-pub struct Options {
-    pub dir: PathBuf,
-    pub currency: Currency,
-    pub queue_operations_max: usize,
-    pub observer: Arc<dyn Observer>,
-}
-
-pub struct Recovered {
-    pub created: bool,
-    pub wallets: u64,
-    pub operations: u64,
-    pub replayed: u64,
-    pub elapsed: Duration,
-}
+pub use store::{Observer, OpenError, Options, Recovered, SqliteStore, Unobserved};

@@ -1,0 +1,121 @@
+//! Owns who is on the other end: the client's address and whether it speaks HTTPS.
+//!
+//! Never: a forwarded header believed that a trusted proxy did not write. Bounds: the hops of one
+//! X-Forwarded-For are read from the right until the first that is not trusted.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
+use ipnet::IpNet;
+
+use crate::problem::{Code, Problem};
+
+/// The address of the connection's other end. The server puts it into every request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Who sent a request. The edge puts it into every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// The client's address: the peer's, or what trusted proxies say.
+    pub(crate) address: IpAddr,
+    /// Whether the client came by HTTPS, as a trusted proxy says.
+    pub(crate) https: bool,
+}
+
+impl Client {
+    /// Reads it off a request that came from `peer`.
+    pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let peer = peer.to_canonical();
+        if !is_trusted(peer, trusted) {
+            return Self { address: peer, https: false };
+        }
+        // With several headers, the last was written by the nearest proxy.
+        let protocols = headers.get_all("x-forwarded-proto").into_iter().next_back();
+        let https = protocols
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.rsplit(',').next())
+            .is_some_and(|protocol| protocol.trim().eq_ignore_ascii_case("https"));
+        Self { address: forwarded_for(peer, headers, trusted), https }
+    }
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+/// The right-most hop that is not a trusted proxy; the left-most one when all are.
+fn forwarded_for(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let mut address = peer;
+    for value in headers.get_all("x-forwarded-for").into_iter().rev() {
+        for hop in value.to_str().unwrap_or_default().rsplit(',') {
+            // What is not an address was not written by our proxies: the last known hop it is.
+            let Some(hop) = parse_hop(hop.trim()) else { return address };
+            address = hop;
+            if !is_trusted(hop, trusted) {
+                return address;
+            }
+        }
+    }
+    address
+}
+
+/// An address, with or without a port, IPv6 with or without brackets.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    let plain = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
+    let address = plain.parse().ok();
+    let address = address.or_else(|| hop.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Client {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::in_extensions(&parts.extensions)
+    }
+}
+
+impl Client {
+    /// The client as the edge found it.
+    pub(crate) fn in_extensions(extensions: &Extensions) -> Result<Self, Problem> {
+        let client = extensions.get().copied();
+        client.ok_or_else(|| Problem::new(Code::Internal).privately("a request without a client"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(peer: &str, forwarded: &[&str], protocol: &str, expected: &str, https: bool) {
+        let trusted: Vec<IpNet> =
+            vec!["10.0.0.0/8".parse().unwrap(), "fd00::1/128".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        if !protocol.is_empty() {
+            headers.append("x-forwarded-proto", protocol.parse().unwrap());
+        }
+        let client = Client::of(peer.parse().unwrap(), &headers, &trusted);
+        assert_eq!(client, Client { address: expected.parse().unwrap(), https }, "{forwarded:?}");
+    }
+
+    #[test]
+    fn addresses() {
+        check("203.0.113.9", &[], "", "203.0.113.9", false);
+        check("203.0.113.9", &["1.1.1.1"], "https", "203.0.113.9", false);
+        check("10.0.0.1", &[], "", "10.0.0.1", false);
+        check("10.0.0.1", &["198.51.100.7"], "https", "198.51.100.7", true);
+        check("::ffff:10.0.0.1", &["198.51.100.7"], "http", "198.51.100.7", false);
+        check("10.0.0.1", &["6.6.6.6, 198.51.100.7, 10.1.1.1"], "", "198.51.100.7", false);
+        check("10.0.0.1", &["6.6.6.6", "198.51.100.7"], "http,https", "198.51.100.7", true);
+        check("10.0.0.1", &["10.2.2.2, 10.1.1.1"], "https,http", "10.2.2.2", false);
+        check("10.0.0.1", &["6.6.6.6, nonsense, 10.1.1.1"], "", "10.1.1.1", false);
+        check("fd00::1", &["[2001:db8::5]:4711"], "", "2001:db8::5", false);
+        check("fd00::1", &["198.51.100.7:80"], "", "198.51.100.7", false);
+    }
+}

@@ -1,0 +1,256 @@
+//! Owns who people are: signing up, logging in and out, sessions, cookies, and the refusals that
+//! keep guessers and other sites away.
+//!
+//! Never: money; a status code (those are [`problem`](crate::problem)'s). Bounds: each file's own.
+
+mod caller;
+mod client;
+pub(crate) mod cookies;
+pub(crate) mod cross_site;
+pub(crate) mod form_token;
+pub(crate) mod password;
+mod secret;
+mod sessions;
+pub(crate) mod throttle;
+mod token;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use email_address::{EmailAddress, Options};
+use ledger::{EmailTaken, LedgerError, NAME_CHARS_MAX, NewUser, Role, User};
+
+pub(crate) use caller::{Caller, MaybeCaller};
+pub(crate) use client::{Client, Peer};
+pub(crate) use secret::Secret;
+pub(crate) use sessions::{Expiry, Sessions};
+pub(crate) use token::SessionToken;
+
+use crate::app::AppState;
+use password::{PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, PasswordError};
+
+/// What somebody who signs up says.
+#[derive(Debug)]
+pub(crate) struct SignUp {
+    /// The name.
+    pub(crate) name: String,
+    /// The e-mail address.
+    pub(crate) email: String,
+    /// The password.
+    pub(crate) password: Secret,
+}
+
+/// What somebody who logs in says.
+#[derive(Debug)]
+pub(crate) struct LogIn {
+    /// The e-mail address.
+    pub(crate) email: String,
+    /// The password.
+    pub(crate) password: Secret,
+}
+
+/// Why somebody was not signed up or logged in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AuthError {
+    /// The name is empty, too long, or holds a control character.
+    #[error("the name must have 1 to 100 characters and no control characters")]
+    NameMalformed,
+    /// The e-mail address has not the form of one.
+    #[error("this is not an e-mail address")]
+    EmailMalformed,
+    /// The password is shorter than 8 bytes.
+    #[error("the password must have at least 8 bytes")]
+    PasswordTooShort,
+    /// The password is longer than 1 024 bytes.
+    #[error("the password must have at most 1024 bytes")]
+    PasswordTooLong,
+    /// The e-mail address belongs to a user already.
+    #[error("this e-mail address is taken")]
+    EmailTaken,
+    /// There is no such user, or this is not the user's password: which, is not said.
+    #[error("the e-mail address or the password is wrong")]
+    WrongCredentials,
+    /// Too many sign-ups or failed logins lately.
+    #[error("too many attempts; try again later")]
+    TooManyAttempts {
+        /// When there is room for another.
+        retry_after: Duration,
+    },
+    /// Too many passwords are being checked right now.
+    #[error("too many people are logging in right now; try again in a moment")]
+    Overloaded,
+    /// The store failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Something failed that nobody outside can help.
+    #[error("authentication failed: {0}")]
+    Broken(String),
+}
+
+impl AuthError {
+    /// The stable code, in `snake_case`.
+    pub(crate) fn code(&self) -> &'static str {
+        crate::problem::Code::of_auth(self).code()
+    }
+
+    /// The field of the form that it is about, if it is about one.
+    pub(crate) fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::NameMalformed => Some("name"),
+            Self::EmailMalformed | Self::EmailTaken => Some("email"),
+            Self::PasswordTooShort | Self::PasswordTooLong => Some("password"),
+            _ => None,
+        }
+    }
+}
+
+impl From<PasswordError> for AuthError {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Overloaded => Self::Overloaded,
+            PasswordError::Broken(reason) => Self::Broken(reason),
+        }
+    }
+}
+
+impl From<throttle::Wait> for AuthError {
+    fn from(throttle::Wait(retry_after): throttle::Wait) -> Self {
+        Self::TooManyAttempts { retry_after }
+    }
+}
+
+/// Makes a user with a wallet and logs the user in.
+pub(crate) async fn sign_up(
+    state: &AppState,
+    wanted: SignUp,
+    client: IpAddr,
+) -> Result<(User, SessionToken), AuthError> {
+    let name = parse_name(&wanted.name)?;
+    let (email, email_key) = parse_email(&wanted.email)?;
+    check_password(&wanted.password)?;
+    state.throttle.sign_up(client)?;
+    // A courtesy that spares the hash; what decides is the store's own check.
+    if state.people.credentials(&email_key).await?.is_some() {
+        return Err(AuthError::EmailTaken);
+    }
+    let password_hash = state.passwords.hash(wanted.password).await?;
+    let new = NewUser { role: Role::Person, name, email, email_key, password_hash };
+    let user = state.people.sign_up(new).await?.map_err(|EmailTaken| AuthError::EmailTaken)?;
+    let token = state.sessions.open(user.clone()).await?;
+    Ok((user, token))
+}
+
+/// Logs a user in. The session that the client had before, if any, is closed.
+pub(crate) async fn log_in(
+    state: &AppState,
+    claim: LogIn,
+    client: IpAddr,
+    replaces: Option<&SessionToken>,
+) -> Result<(User, SessionToken), AuthError> {
+    let email_key = email_key(&claim.email);
+    let attempt = state.throttle.log_in(client, &email_key)?;
+    let checked = check_credentials(state, claim, &email_key).await;
+    if !matches!(checked, Err(AuthError::WrongCredentials)) {
+        attempt.give_back();
+    }
+    let user = checked?;
+    if let Some(former) = replaces {
+        state.sessions.close(former).await?;
+    }
+    let token = state.sessions.open(user.clone()).await?;
+    Ok((user, token))
+}
+
+/// Closes a session.
+pub(crate) async fn log_out(state: &AppState, token: &SessionToken) -> Result<(), AuthError> {
+    Ok(state.sessions.close(token).await?)
+}
+
+/// Takes as long for an unknown e-mail address as for a wrong password.
+async fn check_credentials(
+    state: &AppState,
+    claim: LogIn,
+    email_key: &str,
+) -> Result<User, AuthError> {
+    // Longer than any that was ever taken: no need to hash it, and it tells nothing.
+    if claim.password.reveal().len() > PASSWORD_BYTES_MAX {
+        return Err(AuthError::WrongCredentials);
+    }
+    let known = state.people.credentials(email_key).await?;
+    let (user, hash) = known.map(|known| (known.user, known.password_hash)).unzip();
+    let fits = state.passwords.verify(claim.password, hash).await?;
+    user.filter(|_| fits).ok_or(AuthError::WrongCredentials)
+}
+
+/// A name as it is kept: trimmed.
+pub(crate) fn parse_name(text: &str) -> Result<String, AuthError> {
+    let name = text.trim();
+    let fits = (1..=NAME_CHARS_MAX).contains(&name.chars().count());
+    if fits && !name.chars().any(char::is_control) {
+        Ok(name.to_owned())
+    } else {
+        Err(AuthError::NameMalformed)
+    }
+}
+
+/// An e-mail address as it was written, and as it is compared.
+pub(crate) fn parse_email(text: &str) -> Result<(String, String), AuthError> {
+    const EMAIL_BYTES_MAX: usize = 254;
+    let options = Options::default().without_display_text().without_domain_literal();
+    let text = text.trim();
+    let email = EmailAddress::parse_with_options(text, options);
+    if text.len() > EMAIL_BYTES_MAX || email.is_err() || text.chars().any(char::is_control) {
+        return Err(AuthError::EmailMalformed);
+    }
+    Ok((text.to_owned(), email_key(text)))
+}
+
+fn email_key(text: &str) -> String {
+    text.trim().to_lowercase()
+}
+
+/// Refuses passwords that are too short or too long.
+pub(crate) fn check_password(password: &Secret) -> Result<(), AuthError> {
+    match password.reveal().len() {
+        ..PASSWORD_BYTES_MIN => Err(AuthError::PasswordTooShort),
+        PASSWORD_BYTES_MIN..=PASSWORD_BYTES_MAX => Ok(()),
+        _ => Err(AuthError::PasswordTooLong),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["test1", "Ё", " Анна Каренина ", &"я".repeat(100)] {
+            assert_eq!(parse_name(good).unwrap(), good.trim());
+        }
+        for bad in ["", "  ", "a\nb", "a\u{0}", &"я".repeat(101)] {
+            assert!(parse_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn emails() {
+        for good in ["test1@localhost.ru", "bank@localhost", "A.B+c@Example.COM", "иван@почта.рф"]
+        {
+            let (email, key) = parse_email(good).unwrap();
+            assert_eq!((email.as_str(), key), (good, good.to_lowercase()));
+        }
+        let long = format!("{}@{}.ru", "a".repeat(64), "b".repeat(200));
+        for bad in
+            ["", "a", "a@", "@b", "a b@c.d", "Ann <a@b.c>", "a@[127.0.0.1]", "a@b\n.c", &long]
+        {
+            assert!(parse_email(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn passwords() {
+        let check = |text: &str| check_password(&Secret::new(text.to_owned())).is_ok();
+        assert!(check("Pa$$w0rd") && check(&"x".repeat(1_024)));
+        assert!(!check("Pa$$w0r") && !check("") && !check(&"x".repeat(1_025)));
+    }
+}

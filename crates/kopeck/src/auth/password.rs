@@ -1,0 +1,145 @@
+//! Owns passwords: their form, their Argon2id hashes, and how many are computed at a time.
+//!
+//! Never: a hash computed on an async thread, or a password kept. Bounds: 8 to 1 024 bytes; at most
+//! `hashes_max` hashes at a time, 19 MiB each; a wait for one's turn of at most `wait_max`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Secret;
+
+/// The least length of a password, in bytes.
+pub(crate) const PASSWORD_BYTES_MIN: usize = 8;
+/// The greatest length of a password, in bytes.
+pub(crate) const PASSWORD_BYTES_MAX: usize = 1_024;
+
+/// A password could not be hashed or checked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PasswordError {
+    /// Too many others wait for theirs.
+    #[error("too many passwords are being checked")]
+    Overloaded,
+    /// The hash function failed or a kept hash is not readable.
+    #[error("password hashing failed: {0}")]
+    Broken(String),
+}
+
+/// Hashes passwords and checks them.
+#[derive(Debug)]
+pub(crate) struct Passwords {
+    turns: Arc<Semaphore>,
+    wait_max: Duration,
+    /// A hash that no password fits: checked for an unknown e-mail, so that it takes as long.
+    dummy: String,
+}
+
+impl Passwords {
+    /// Allows `hashes_max` at a time.
+    pub(crate) fn new(hashes_max: usize, wait_max: Duration) -> Result<Self, PasswordError> {
+        let unknown = super::SessionToken::generate()
+            .map_err(|error| PasswordError::Broken(error.to_string()))?;
+        let dummy = hash_now(&Secret::new(unknown.reveal()))?;
+        Ok(Self { turns: Arc::new(Semaphore::new(hashes_max.max(1))), wait_max, dummy })
+    }
+
+    /// The PHC string to keep for a password.
+    pub(crate) async fn hash(&self, password: Secret) -> Result<String, PasswordError> {
+        self.in_turn(move || hash_now(&password)).await
+    }
+
+    /// Whether a password is the one that was hashed. Without a hash: no, after the same work.
+    pub(crate) async fn verify(
+        &self,
+        password: Secret,
+        hash: Option<String>,
+    ) -> Result<bool, PasswordError> {
+        let known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| self.dummy.clone());
+        let fits = self.in_turn(move || verify_now(&password, &hash)).await?;
+        Ok(known && fits)
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+    ) -> Result<T, PasswordError> {
+        let turn = tokio::time::timeout(self.wait_max, Arc::clone(&self.turns).acquire_owned());
+        let turn: OwnedSemaphorePermit =
+            turn.await.ok().and_then(Result::ok).ok_or(PasswordError::Overloaded)?;
+        let task = tokio::task::spawn_blocking(move || {
+            // Held by the work itself: a client that goes away does not make room for another.
+            let _turn = turn;
+            work()
+        });
+        task.await.map_err(|error| PasswordError::Broken(error.to_string()))?
+    }
+}
+
+/// OWASP's parameters for Argon2id: 19 MiB, two passes, one lane.
+fn argon2() -> Result<Argon2<'static>, PasswordError> {
+    let params = Params::new(19_456, 2, 1, None)
+        .map_err(|error| PasswordError::Broken(error.to_string()))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+/// Hashes on the calling thread.
+pub(crate) fn hash_now(password: &Secret) -> Result<String, PasswordError> {
+    let hash = argon2()?.hash_password(password.reveal().as_bytes());
+    hash.map(|hash| hash.to_string()).map_err(|error| PasswordError::Broken(error.to_string()))
+}
+
+fn verify_now(password: &Secret, hash: &str) -> Result<bool, PasswordError> {
+    match argon2()?.verify_password(password.reveal().as_bytes(), hash) {
+        Ok(()) => Ok(true),
+        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(error) => Err(PasswordError::Broken(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn hashes_fit_their_password_only() {
+        let passwords = Passwords::new(2, Duration::from_secs(5)).unwrap();
+        let hash = passwords.hash(secret("Pa$$w0rd")).await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(passwords.verify(secret("Pa$$w0rd"), Some(hash.clone())).await.unwrap());
+        assert!(!passwords.verify(secret("pa$$w0rd"), Some(hash)).await.unwrap());
+        assert!(!passwords.verify(secret("Pa$$w0rd"), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_user_costs_a_whole_hash() {
+        let passwords = Passwords::new(1, Duration::from_secs(5)).unwrap();
+        let hash = passwords.hash(secret("Pa$$w0rd")).await.unwrap();
+        let mut known = Duration::MAX;
+        let mut unknown = Duration::MAX;
+        for _ in 0..5 {
+            let start = std::time::Instant::now();
+            assert!(!passwords.verify(secret("wrong one"), Some(hash.clone())).await.unwrap());
+            known = known.min(start.elapsed());
+            let start = std::time::Instant::now();
+            assert!(!passwords.verify(secret("wrong one"), None).await.unwrap());
+            unknown = unknown.min(start.elapsed());
+        }
+        assert!(unknown * 2 > known, "unknown {unknown:?}, known {known:?}");
+    }
+
+    #[tokio::test]
+    async fn the_wait_is_bounded() {
+        let passwords = Passwords::new(1, Duration::from_millis(20)).unwrap();
+        let _turn = Arc::clone(&passwords.turns).acquire_owned().await.unwrap();
+        let refused = passwords.hash(secret("Pa$$w0rd")).await;
+        assert!(matches!(refused, Err(PasswordError::Overloaded)));
+    }
+}

@@ -1,0 +1,199 @@
+//! Owns the patience with guessing: how many sign-ups and failed logins are let through.
+//!
+//! Never: a refusal that costs more than a look-up; a name or address kept. Bounds: three tables of
+//! [`SLOTS`] buckets of 8 bytes. Two keys that fall on one slot share its bucket: with a table far
+//! larger than the number of clients at work this is rare, and which ones do is secret.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How many buckets a table has.
+const SLOTS: usize = 1 << 16;
+
+/// How often something may happen: `burst` times at once, then once every `interval`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate {
+    /// How many at once.
+    pub(crate) burst: u32,
+    /// How long until there is room for one more.
+    pub(crate) interval: Duration,
+}
+
+/// Too many already; there is room for one more after this long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wait(pub(crate) Duration);
+
+/// The three tables.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    sign_ups_by_address: Buckets,
+    logins_by_address: Buckets,
+    logins_by_email: Buckets,
+}
+
+/// What a login took; given back when it succeeds, so that only failures count.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct LoginTry<'t> {
+    throttle: &'t Throttle,
+    address: IpAddr,
+    email_key: String,
+}
+
+impl Throttle {
+    /// Starts with all buckets full.
+    pub(crate) fn new(sign_ups_by_address: Rate, logins_by_address: Rate, by_email: Rate) -> Self {
+        Self {
+            sign_ups_by_address: Buckets::new(sign_ups_by_address),
+            logins_by_address: Buckets::new(logins_by_address),
+            logins_by_email: Buckets::new(by_email),
+        }
+    }
+
+    /// Lets a sign-up through, or not yet.
+    pub(crate) fn sign_up(&self, address: IpAddr) -> Result<(), Wait> {
+        self.sign_ups_by_address.take(network(address))
+    }
+
+    /// Lets a login be tried, or not yet.
+    pub(crate) fn log_in(&self, address: IpAddr, email_key: &str) -> Result<LoginTry<'_>, Wait> {
+        self.logins_by_address.take(network(address))?;
+        if let Err(wait) = self.logins_by_email.take(email_key) {
+            // Not even looked at: this one tells nobody anything.
+            self.logins_by_address.give_back(network(address));
+            return Err(wait);
+        }
+        Ok(LoginTry { throttle: self, address, email_key: email_key.to_owned() })
+    }
+}
+
+impl LoginTry<'_> {
+    /// The login succeeded, or its password was never looked at.
+    pub(crate) fn give_back(self) {
+        self.throttle.logins_by_address.give_back(network(self.address));
+        self.throttle.logins_by_email.give_back(self.email_key.as_str());
+    }
+}
+
+/// One client has a whole /64 of IPv6 addresses, so the network stands for it.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+        }
+    }
+}
+
+/// Buckets by key, each as the moment when it will be full again (GCRA).
+#[derive(Debug)]
+struct Buckets {
+    slots: Box<[AtomicU64]>,
+    keys: RandomState,
+    start: Instant,
+    interval_micros: u64,
+    burst_micros: u64,
+}
+
+impl Buckets {
+    fn new(rate: Rate) -> Self {
+        let interval_micros = u64::try_from(rate.interval.as_micros()).unwrap_or(u64::MAX).max(1);
+        Self {
+            slots: std::iter::repeat_with(AtomicU64::default).take(SLOTS).collect(),
+            keys: RandomState::new(),
+            start: Instant::now(),
+            interval_micros,
+            burst_micros: interval_micros.saturating_mul(u64::from(rate.burst.max(1))),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn slot(&self, key: impl Hash) -> Option<&AtomicU64> {
+        let slot = self.keys.hash_one(key) % self.slots.len() as u64;
+        usize::try_from(slot).ok().and_then(|slot| self.slots.get(slot))
+    }
+
+    fn take(&self, key: impl Hash) -> Result<(), Wait> {
+        self.take_at(key, self.now())
+    }
+
+    fn take_at(&self, key: impl Hash, now: u64) -> Result<(), Wait> {
+        let Some(slot) = self.slot(key) else { return Ok(()) };
+        let mut wait = 0;
+        let taken = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            let full_at = full_at.max(now).saturating_add(self.interval_micros);
+            wait = (full_at - now).saturating_sub(self.burst_micros);
+            (wait == 0).then_some(full_at)
+        });
+        taken.map(|_| ()).map_err(|_| Wait(Duration::from_micros(wait)))
+    }
+
+    fn give_back(&self, key: impl Hash) {
+        let Some(slot) = self.slot(key) else { return };
+        let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            Some(full_at.saturating_sub(self.interval_micros))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { burst: 3, interval: Duration::from_secs(2) };
+    const SECOND: u64 = 1_000_000;
+
+    #[test]
+    fn a_burst_then_a_trickle() {
+        let buckets = Buckets::new(RATE);
+        for _ in 0..3 {
+            buckets.take_at("a", SECOND).unwrap();
+        }
+        assert_eq!(buckets.take_at("a", SECOND), Err(Wait(Duration::from_secs(2))));
+        assert_eq!(buckets.take_at("a", 2 * SECOND), Err(Wait(Duration::from_secs(1))));
+        buckets.take_at("b", SECOND).unwrap();
+        buckets.take_at("a", 3 * SECOND).unwrap();
+        assert!(buckets.take_at("a", 3 * SECOND).is_err());
+        // Full again, but never fuller than full.
+        for _ in 0..3 {
+            buckets.take_at("a", 1_000 * SECOND).unwrap();
+        }
+        assert!(buckets.take_at("a", 1_000 * SECOND).is_err());
+    }
+
+    #[test]
+    fn only_failed_logins_count() {
+        let once = Rate { burst: 1, interval: Duration::from_secs(3_600) };
+        let throttle = Throttle::new(RATE, once, once);
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        for _ in 0..10 {
+            throttle.log_in(address, "a@b.c").unwrap().give_back();
+        }
+        let _failed = throttle.log_in(address, "a@b.c").unwrap();
+        assert!(throttle.log_in(address, "d@e.f").is_err(), "by address");
+        assert!(throttle.log_in("192.0.2.2".parse().unwrap(), "a@b.c").is_err(), "by e-mail");
+        // Refused for its e-mail, the second address lost nothing.
+        throttle.log_in("192.0.2.2".parse().unwrap(), "g@h.i").unwrap().give_back();
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_client() {
+        assert_eq!(
+            network("2001:db8::1".parse().unwrap()),
+            network("2001:db8::2".parse().unwrap())
+        );
+        assert_ne!(
+            network("2001:db8:0:1::1".parse().unwrap()),
+            network("2001:db8:0:2::1".parse().unwrap())
+        );
+        assert_eq!(
+            network("::ffff:192.0.2.1".parse().unwrap()),
+            "192.0.2.1".parse::<IpAddr>().unwrap()
+        );
+    }
+}

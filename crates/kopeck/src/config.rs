@@ -1,0 +1,288 @@
+//! Owns what can be set: the command line, the environment, their defaults and units.
+//!
+//! Never: a secret on the command line (others can read it there): the bank's come by environment
+//! only. Bounds: each option says its own in `--help`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use ledger::Currency;
+
+use crate::auth::Secret;
+use crate::auth::throttle::Rate;
+
+const AFTER_HELP: &str = "\
+The bank, by environment only:
+  BANK_EMAIL  its e-mail address [default: bank@localhost]
+  BANK_PASS   its password; without it a strong one is made at the first start and shown once
+Both count at the first start only. Later: `kopeck bank set-password`.";
+
+/// A wallet service in one binary.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serves the API and the pages (the default).
+    #[command(after_help = AFTER_HELP)]
+    Serve(Box<Serve>),
+    /// Everything about the bank.
+    #[command(subcommand)]
+    Bank(Bank),
+}
+
+/// What can be done about the bank.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bank {
+    /// Sets the bank's password and closes its sessions. The service must not be running.
+    ///
+    /// Asks twice on a terminal; elsewhere reads one line from standard input.
+    SetPassword(Place),
+}
+
+/// Where the data lie, and in what currency.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    /// The directory of the data.
+    #[arg(long, env = "KOPECK_DATA", default_value = "./data")]
+    pub(crate) data: PathBuf,
+
+    /// The currency of all wallets (ISO 4217). Written into the data at the first start.
+    #[arg(long, env = "KOPECK_CURRENCY", default_value = "RUB", value_parser = Currency::parse)]
+    pub(crate) currency: Currency,
+}
+
+/// The options of the service.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Serve {
+    /// The address and port to listen on; port 0 takes a free one.
+    #[arg(long, env = "KOPECK_LISTEN", default_value = "127.0.0.1:5000")]
+    pub(crate) listen: SocketAddr,
+
+    #[command(flatten)]
+    pub(crate) place: Place,
+
+    /// Proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses or networks, repeated
+    /// or separated by commas.
+    #[arg(long, env = "KOPECK_TRUSTED_PROXY", value_delimiter = ',', value_parser = parse_net)]
+    pub(crate) trusted_proxy: Vec<IpNet>,
+
+    /// The time zone of the pages (IANA name).
+    #[arg(long, env = "KOPECK_TIME_ZONE", default_value = "UTC")]
+    pub(crate) time_zone: Tz,
+
+    /// How the log is written: `auto` is text on a terminal and JSON elsewhere.
+    #[arg(long, env = "KOPECK_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
+    pub(crate) log_format: LogFormat,
+
+    /// What is logged: a level, or levels by module, such as `info,kopeck=debug`.
+    #[arg(long, env = "KOPECK_LOG", default_value = "info")]
+    pub(crate) log: String,
+
+    /// Connections at a time; more wait to be accepted.
+    #[arg(long, env = "KOPECK_CONNECTIONS_MAX", default_value_t = 8_192, value_name = "COUNT")]
+    pub(crate) connections_max: usize,
+
+    /// Connections at a time from one address, but for trusted proxies; more are closed at once.
+    #[arg(
+        long,
+        env = "KOPECK_CONNECTIONS_PER_ADDRESS_MAX",
+        default_value_t = 2_048,
+        value_name = "COUNT"
+    )]
+    pub(crate) connections_per_address_max: usize,
+
+    /// How long a client may take to send a request's head, and to be idle between two.
+    #[arg(
+        long,
+        env = "KOPECK_HEADER_TIMEOUT_SECONDS",
+        default_value = "30",
+        value_parser = parse_seconds,
+        value_name = "SECONDS"
+    )]
+    pub(crate) header_timeout_seconds: Duration,
+
+    /// How long a client may take to send a request's body.
+    #[arg(
+        long,
+        env = "KOPECK_BODY_TIMEOUT_SECONDS",
+        default_value = "30",
+        value_parser = parse_seconds,
+        value_name = "SECONDS"
+    )]
+    pub(crate) body_timeout_seconds: Duration,
+
+    /// The greatest body of a request.
+    #[arg(long, env = "KOPECK_BODY_BYTES_MAX", default_value_t = 65_536, value_name = "BYTES")]
+    pub(crate) body_bytes_max: usize,
+
+    /// How long requests that were accepted may take to finish when the service stops.
+    #[arg(
+        long,
+        env = "KOPECK_SHUTDOWN_SECONDS",
+        default_value = "20",
+        value_parser = parse_seconds,
+        value_name = "SECONDS"
+    )]
+    pub(crate) shutdown_seconds: Duration,
+
+    /// Operations that may wait for the ledger; more are refused with 503.
+    #[arg(
+        long,
+        env = "KOPECK_QUEUE_OPERATIONS_MAX",
+        default_value_t = 65_536,
+        value_name = "COUNT"
+    )]
+    pub(crate) queue_operations_max: usize,
+
+    /// Password hashes computed at a time, 19 MiB each; 0 means one for each processor.
+    #[arg(long, env = "KOPECK_PASSWORD_HASHES_MAX", default_value_t = 0, value_name = "COUNT")]
+    pub(crate) password_hashes_max: usize,
+
+    /// How long a sign-up or login waits for its password's hash before it is refused with 503.
+    #[arg(
+        long,
+        env = "KOPECK_PASSWORD_WAIT_SECONDS",
+        default_value = "10",
+        value_parser = parse_seconds,
+        value_name = "SECONDS"
+    )]
+    pub(crate) password_wait_seconds: Duration,
+
+    /// Sign-ups from one address: at once, and after how many seconds one more.
+    #[arg(long, env = "KOPECK_SIGN_UPS_PER_ADDRESS", default_value = "300/0.2",
+          value_parser = parse_rate, value_name = "COUNT/SECONDS")]
+    pub(crate) sign_ups_per_address: Rate,
+
+    /// Failed logins from one address: at once, and after how many seconds one more.
+    #[arg(long, env = "KOPECK_FAILED_LOGINS_PER_ADDRESS", default_value = "300/1",
+          value_parser = parse_rate, value_name = "COUNT/SECONDS")]
+    pub(crate) failed_logins_per_address: Rate,
+
+    /// Failed logins with one e-mail address: at once, and after how many seconds one more.
+    #[arg(long, env = "KOPECK_FAILED_LOGINS_PER_EMAIL", default_value = "20/15",
+          value_parser = parse_rate, value_name = "COUNT/SECONDS")]
+    pub(crate) failed_logins_per_email: Rate,
+
+    /// A session ends after so long without use.
+    #[arg(
+        long,
+        env = "KOPECK_SESSION_IDLE_DAYS",
+        default_value = "14",
+        value_parser = parse_days,
+        value_name = "DAYS"
+    )]
+    pub(crate) session_idle_days: Duration,
+
+    /// A session ends after so long in any case.
+    #[arg(
+        long,
+        env = "KOPECK_SESSION_ABSOLUTE_DAYS",
+        default_value = "90",
+        value_parser = parse_days,
+        value_name = "DAYS"
+    )]
+    pub(crate) session_absolute_days: Duration,
+
+    /// Sessions kept in memory, a few hundred bytes each; the store has them all.
+    #[arg(long, env = "KOPECK_SESSIONS_CACHED", default_value_t = 100_000, value_name = "COUNT")]
+    pub(crate) sessions_cached: usize,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// A line of text an event.
+    Text,
+    /// An object of JSON an event.
+    Json,
+}
+
+/// The bank's credentials, as the environment gives them.
+#[derive(Debug)]
+pub(crate) struct BankEnvironment {
+    /// BANK_EMAIL.
+    pub(crate) email: Option<String>,
+    /// BANK_PASS.
+    pub(crate) password: Option<Secret>,
+}
+
+impl BankEnvironment {
+    /// Reads the environment. What is set to nothing is not set.
+    pub(crate) fn read() -> Self {
+        let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+        Self { email: set("BANK_EMAIL"), password: set("BANK_PASS").map(Secret::new) }
+    }
+}
+
+fn parse_net(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let net = text.parse::<IpNet>().ok();
+    net.or_else(|| text.parse::<std::net::IpAddr>().map(IpNet::from).ok())
+        .ok_or_else(|| format!("`{text}` is neither an address nor a network such as 10.0.0.0/8"))
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+    if duration.is_zero() { Err("must be more than zero".to_owned()) } else { Ok(duration) }
+}
+
+fn parse_days(text: &str) -> Result<Duration, String> {
+    const DAYS_MAX: f64 = 36_500.0;
+    let days = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if !(days > 0.0 && days <= DAYS_MAX) {
+        return Err(format!("must be more than zero and at most {DAYS_MAX}"));
+    }
+    Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    let (burst, interval) = text.split_once('/').ok_or("must be COUNT/SECONDS, such as 20/15")?;
+    let burst = burst.parse::<u32>().map_err(|error| error.to_string())?;
+    if burst == 0 {
+        return Err("the count must be at least 1".to_owned());
+    }
+    Ok(Rate { burst, interval: parse_seconds(interval)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        let cli = Cli::parse_from(["kopeck"]);
+        assert!(cli.command.is_none());
+        assert_eq!(cli.serve.listen.to_string(), "127.0.0.1:5000");
+        let cli = Cli::parse_from(["kopeck", "serve", "--trusted-proxy", "10.0.0.0/8,::1"]);
+        let Some(Command::Serve(serve)) = cli.command else { panic!("not serve") };
+        assert_eq!(serve.trusted_proxy.len(), 2);
+    }
+
+    #[test]
+    fn rates_and_durations() {
+        let rate = Rate { burst: 300, interval: Duration::from_millis(200) };
+        assert_eq!(parse_rate("300/0.2"), Ok(rate));
+        for bad in ["", "5", "0/1", "1/0", "1/-1", "1/NaN", "x/1"] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
+        }
+        assert!(parse_days("1e300").is_err() && parse_days("NaN").is_err());
+    }
+}

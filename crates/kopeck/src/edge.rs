@@ -1,0 +1,204 @@
+//! Owns the one middleware that every request passes: who sent it, whether another site made it do
+//! so, its body read whole, panics caught, the answer's security headers, its metrics and its log.
+//!
+//! Never: a log line for an ordinary request above debug; a word on what is asked. Bounds: a body of
+//! `body_bytes_max` that comes within `body_timeout`. All in one place and not in a stack of layers,
+//! because it is on the way of every transfer.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::app::AppState;
+use crate::auth::{Client, Peer, cross_site};
+use crate::problem::{Code, PROBLEM_JSON, PrivateDetail, Problem};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// On every answer. The pages load their style from this host and run no script of another's.
+const SECURITY: [(HeaderName, HeaderValue); 8] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; \
+             base-uri 'none'; frame-ancestors 'none'",
+        ),
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static("camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    ),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+
+const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// A request's id: unique within this process, told to the client, and in the log where the request
+/// is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestId(u64);
+
+impl RequestId {
+    fn next(state: &AppState) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        Self(state.request_id_base.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The middleware.
+pub(crate) async fn edge(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let id = RequestId::next(&state);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let api = is_api(request.uri().path());
+    let client = request
+        .extensions()
+        .get::<Peer>()
+        .map(|peer| Client::of(peer.0.ip(), request.headers(), &state.config.trusted_proxy));
+    let answered = AssertUnwindSafe(answer(&state, client, request, next)).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|_| {
+        Problem::new(Code::Internal).privately("a handler panicked").into_response()
+    });
+    make_problem(&mut response, api);
+    let status = response.status();
+    log(id, &method, route.as_ref(), client, &mut response);
+    secure(response.headers_mut(), id, client.is_some_and(|client| client.https));
+    state.metrics.count_request(route.as_ref(), &method, status, start.elapsed());
+    response
+}
+
+async fn answer(
+    state: &AppState,
+    client: Option<Client>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(client) = client else {
+        return Problem::new(Code::Internal).privately("a request without a peer").into_response();
+    };
+    if !cross_site::allows(request.method(), request.uri(), request.headers()) {
+        return Problem::new(Code::CrossSiteRequest)
+            .detail("requests that change something must come from this site's own pages")
+            .into_response();
+    }
+    request.extensions_mut().insert(client);
+    if !request.body().is_end_stream() {
+        request = match with_whole_body(state, request).await {
+            Ok(request) => request,
+            Err(problem) => return problem.into_response(),
+        };
+    }
+    next.run(request).await
+}
+
+/// Reads the body before anything looks at it: its bounds are here and nowhere else.
+async fn with_whole_body(state: &AppState, request: Request) -> Result<Request, Problem> {
+    let limit = state.config.body_bytes_max;
+    let too_large =
+        || Problem::new(Code::BodyTooLarge).detail(format!("a body has at most {limit} bytes"));
+    let (parts, body) = request.into_parts();
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let whole = Limited::new(body, limit).collect();
+    match tokio::time::timeout(state.config.body_timeout_seconds, whole).await {
+        Ok(Ok(whole)) => Ok(Request::from_parts(parts, Body::from(whole.to_bytes()))),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => {
+            Err(Problem::new(Code::MalformedRequest).detail("the body broke off or is malformed"))
+        }
+        Err(_) => Err(Problem::new(Code::RequestTimeout)),
+    }
+}
+
+/// Turns what axum answers by itself (405, and whatever it may refuse) into a problem.
+fn make_problem(response: &mut Response, api: bool) {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return;
+    }
+    let typed = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value == PROBLEM_JSON || value.as_bytes().starts_with(b"text/html"));
+    if typed || (!api && status == StatusCode::NOT_FOUND) {
+        return;
+    }
+    let problem = Problem::new(match status {
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedMediaType,
+        StatusCode::SERVICE_UNAVAILABLE => Code::NotReady,
+        status if status.is_server_error() => Code::Internal,
+        _ => Code::MalformedRequest,
+    });
+    let allow = response.headers_mut().remove(header::ALLOW);
+    let mut problem = problem.into_response();
+    if let Some(allow) = allow {
+        problem.headers_mut().insert(header::ALLOW, allow);
+    }
+    std::mem::swap(response, &mut problem);
+}
+
+fn log(
+    id: RequestId,
+    method: &Method,
+    route: Option<&MatchedPath>,
+    client: Option<Client>,
+    response: &mut Response,
+) {
+    let status = response.status().as_u16();
+    let route = route.map_or("", MatchedPath::as_str);
+    let client = client.map(|client| client.address);
+    if let Some(PrivateDetail(detail)) = response.extensions_mut().remove() {
+        tracing::error!(%id, %method, route, status, ?client, detail, "request failed");
+    } else {
+        tracing::debug!(%id, %method, route, status, ?client, "request");
+    }
+}
+
+/// Adds what every answer carries. A handler's own policy or caching stays.
+fn secure(headers: &mut HeaderMap, id: RequestId, https: bool) {
+    headers.reserve(SECURITY.len() + 2);
+    for (name, value) in SECURITY {
+        headers.entry(name).or_insert(value);
+    }
+    if https {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
+    }
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+/// Whether a path is the API's, where every error is a problem.
+fn is_api(path: &str) -> bool {
+    path == "/api" || path.starts_with("/api/")
+}

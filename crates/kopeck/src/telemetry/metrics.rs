@@ -1,0 +1,234 @@
+//! Owns the metrics and their text for Prometheus.
+//!
+//! Never: an allocation or a clock reading of its own on the way of a request, a label that a client
+//! can choose. Bounds: label values come from the route table, the codes and the known methods.
+
+use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::extract::MatchedPath;
+use axum::http::{Method, StatusCode};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeMetric, LabelSetEncoder,
+};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// The upper bounds that OpenTelemetry advises for the duration of a request, in seconds, with two
+/// smaller ones: most of ours are there.
+const REQUEST_SECONDS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
+type Requests = Family<RequestLabels, Histogram, fn() -> Histogram>;
+
+/// Every metric of the service.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: OnceLock<Registry>,
+    requests: Requests,
+    outcomes: Family<OutcomeLabels, Counter>,
+    batch_operations: Histogram,
+    commit_seconds: Histogram,
+    batches_refused: Counter,
+    checkpoint_seconds: Histogram,
+    /// Connections that are open.
+    pub(crate) connections: Gauge,
+}
+
+/// Of which route, which method, and how answered.
+#[derive(Debug, Clone)]
+struct RequestLabels {
+    route: Option<MatchedPath>,
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct OutcomeLabels {
+    code: &'static str,
+}
+
+/// Reads the depth of the engine's queue when somebody asks.
+struct QueueDepth(Box<dyn Fn() -> usize + Send + Sync>);
+
+impl Metrics {
+    /// All at zero.
+    pub(crate) fn new() -> Self {
+        Self {
+            registry: OnceLock::new(),
+            requests: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
+            outcomes: Family::default(),
+            batch_operations: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
+            batches_refused: Counter::default(),
+            checkpoint_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            connections: Gauge::default(),
+        }
+    }
+
+    /// Makes them readable at `/metrics`, with the engine's queue. To be called once.
+    pub(crate) fn publish(&self, queue_depth: impl Fn() -> usize + Send + Sync + 'static) {
+        let mut registry = Registry::default();
+        registry.register_with_unit(
+            "http_server_request_duration",
+            "Requests by route, method and status",
+            Unit::Seconds,
+            self.requests.clone(),
+        );
+        let kopeck = registry.sub_registry_with_prefix("kopeck");
+        kopeck.register(
+            "outcomes",
+            "Operations by the code of their outcome",
+            self.outcomes.clone(),
+        );
+        kopeck.register(
+            "batch_operations",
+            "Operations in a batch of one commit",
+            self.batch_operations.clone(),
+        );
+        kopeck.register_with_unit(
+            "commit",
+            "Time to decide a batch and make it durable",
+            Unit::Seconds,
+            self.commit_seconds.clone(),
+        );
+        kopeck.register(
+            "batches_refused",
+            "Batches that could not be committed",
+            self.batches_refused.clone(),
+        );
+        kopeck.register_with_unit(
+            "checkpoint",
+            "Time to move the write-ahead log into the data file",
+            Unit::Seconds,
+            self.checkpoint_seconds.clone(),
+        );
+        kopeck.register("connections", "Connections that are open", self.connections.clone());
+        kopeck.register_collector(Box::new(QueueDepth(Box::new(queue_depth))));
+        let _ = self.registry.set(registry);
+    }
+
+    /// Counts a request that was answered.
+    pub(crate) fn count_request(
+        &self,
+        route: Option<&MatchedPath>,
+        method: &Method,
+        status: StatusCode,
+        elapsed: Duration,
+    ) {
+        let labels = RequestLabels {
+            route: route.cloned(),
+            method: known_method(method),
+            status: status.as_u16(),
+        };
+        self.requests.get_or_create(&labels).observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts an operation's outcome.
+    pub(crate) fn count_outcome(&self, code: &'static str) {
+        self.outcomes.get_or_create(&OutcomeLabels { code }).inc();
+    }
+
+    /// The text for Prometheus (OpenMetrics 1.0).
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(registry) = self.registry.get() {
+            // Writing into a string cannot fail.
+            let _ = prometheus_client::encoding::text::encode(&mut text, registry);
+        }
+        text
+    }
+}
+
+impl store_sqlite::Observer for Metrics {
+    fn batch(&self, operations: usize, elapsed: Duration, committed: bool) {
+        if committed {
+            // A batch is at most some thousands: exact in a float.
+            self.batch_operations.observe(u32::try_from(operations).map_or(f64::MAX, f64::from));
+            self.commit_seconds.observe(elapsed.as_secs_f64());
+        } else {
+            self.batches_refused.inc();
+        }
+    }
+
+    fn checkpoint(&self, elapsed: Duration) {
+        self.checkpoint_seconds.observe(elapsed.as_secs_f64());
+    }
+}
+
+impl RequestLabels {
+    fn route(&self) -> &str {
+        self.route.as_ref().map_or("", MatchedPath::as_str)
+    }
+}
+
+impl PartialEq for RequestLabels {
+    fn eq(&self, other: &Self) -> bool {
+        self.status == other.status && self.method == other.method && self.route() == other.route()
+    }
+}
+
+impl Eq for RequestLabels {}
+
+impl Hash for RequestLabels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.route().hash(state);
+        self.method.hash(state);
+        self.status.hash(state);
+    }
+}
+
+impl EncodeLabelSet for RequestLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        ("http_route", self.route()).encode(encoder.encode_label())?;
+        ("http_request_method", self.method).encode(encoder.encode_label())?;
+        ("http_response_status_code", self.status).encode(encoder.encode_label())
+    }
+}
+
+impl EncodeLabelSet for OutcomeLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        ("code", self.code).encode(encoder.encode_label())
+    }
+}
+
+use prometheus_client::encoding::EncodeLabel;
+
+impl std::fmt::Debug for QueueDepth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("QueueDepth")
+    }
+}
+
+impl Collector for QueueDepth {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let gauge = ConstGauge::new(i64::try_from((self.0)()).unwrap_or(i64::MAX));
+        let encoder = encoder.encode_descriptor(
+            "queue_operations",
+            "Operations that wait for the ledger",
+            None,
+            prometheus_client::metrics::MetricType::Gauge,
+        )?;
+        gauge.encode(encoder)
+    }
+}
+
+/// Clients may make up methods; labels must not grow with them.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "_OTHER",
+    }
+}

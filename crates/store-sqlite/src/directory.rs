@@ -1,0 +1,65 @@
+//! Owns the data directory: its files' names, and the lock that keeps a second process out.
+//!
+//! Never: what is in the files. Bounds: one process a directory, by a lock that the kernel lets go
+//! of when the process ends, however it ends.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::OpenError;
+
+/// A data directory that is this process's alone, until it is dropped.
+pub(crate) struct Directory {
+    path: PathBuf,
+    /// The lock goes with the open file.
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory if it is not there, and locks it.
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        let unusable = |error: io::Error| OpenError::Unusable { path: path.to_owned(), error };
+        let new = !path.exists();
+        make(path).map_err(unusable)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("kopeck.lock"))
+            .map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        let directory = Self { path: path.to_owned(), _lock: lock };
+        if new && let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync(parent).map_err(unusable)?;
+        }
+        Ok(directory)
+    }
+
+    /// The data file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.path.join("kopeck.db")
+    }
+
+    /// Makes the names of files that were just made durable.
+    pub(crate) fn sync(&self) -> Result<(), OpenError> {
+        sync(&self.path).map_err(|error| OpenError::Unusable { path: self.path.clone(), error })
+    }
+}
+
+/// Readable by its owner only: it holds e-mail addresses and password hashes.
+fn make(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,188 @@
+//! Owns how users and sessions are written and read: the embedded side of the people contract.
+//!
+//! Never: a password or a token in the clear. Bounds: point look-ups by key or index, but for
+//! forgetting expired sessions, which reads them all.
+
+use ledger::{
+    Credentials, NewUser, Role, Session, Timestamp, TokenHash, User, UserId, WalletId, WalletKind,
+};
+use rusqlite::{Connection, OptionalExtension, Row};
+
+/// A write that concerns no money and is answered with nothing.
+pub(crate) enum PeopleWrite {
+    SetPassword(UserId, String),
+    OpenSession(Session),
+    TouchSession(TokenHash, Timestamp),
+    CloseSession(TokenHash),
+    ForgetSessions { opened_before: Timestamp, seen_before: Timestamp },
+}
+
+/// The kind of wallet that goes with a role.
+pub(crate) fn wallet_kind(role: Role) -> WalletKind {
+    match role {
+        Role::Bank => WalletKind::System,
+        Role::Person => WalletKind::Person,
+    }
+}
+
+pub(crate) fn email_is_taken(connection: &Connection, email_key: &str) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM user WHERE email_key = ?")?.exists([email_key])
+}
+
+/// Writes a user and the user's wallet, which the book has opened.
+pub(crate) fn insert_user(
+    connection: &Connection,
+    new: NewUser,
+    wallet: WalletId,
+    now: Timestamp,
+) -> rusqlite::Result<User> {
+    let role = match new.role {
+        Role::Bank => "bank",
+        Role::Person => "person",
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO user (wallet_id, role, name, email, email_key, password_hash, created_us)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute((
+            wallet.get().cast_signed(),
+            role,
+            &new.name,
+            &new.email,
+            &new.email_key,
+            &new.password_hash,
+            now.micros(),
+        ))?;
+    let user_id = connection.last_insert_rowid();
+    connection
+        .prepare_cached(
+            "INSERT INTO wallet (wallet_id, user_id, system, opened_us) VALUES (?, ?, ?, ?)",
+        )?
+        .execute((
+            wallet.get().cast_signed(),
+            user_id,
+            wallet_kind(new.role) == WalletKind::System,
+            now.micros(),
+        ))?;
+    Ok(User {
+        id: user_id_of(user_id.cast_unsigned(), 0)?,
+        wallet,
+        role: new.role,
+        name: new.name,
+        email: new.email,
+    })
+}
+
+pub(crate) fn write(connection: &Connection, write: PeopleWrite) -> rusqlite::Result<()> {
+    match write {
+        PeopleWrite::SetPassword(user, password_hash) => {
+            let user = user.get().cast_signed();
+            connection
+                .prepare_cached("UPDATE user SET password_hash = ? WHERE user_id = ?")?
+                .execute((password_hash, user))?;
+            connection.prepare_cached("DELETE FROM session WHERE user_id = ?")?.execute([user])?;
+        }
+        PeopleWrite::OpenSession(session) => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO session (token_hash, user_id, opened_us, seen_us)
+                     VALUES (?, ?, ?, ?)",
+                )?
+                .execute((
+                    session.token_hash,
+                    session.user.get().cast_signed(),
+                    session.opened.micros(),
+                    session.seen.micros(),
+                ))?;
+        }
+        PeopleWrite::TouchSession(token_hash, seen) => {
+            connection
+                .prepare_cached(
+                    "UPDATE session SET seen_us = max(seen_us, ?) WHERE token_hash = ?",
+                )?
+                .execute((seen.micros(), token_hash))?;
+        }
+        PeopleWrite::CloseSession(token_hash) => {
+            connection
+                .prepare_cached("DELETE FROM session WHERE token_hash = ?")?
+                .execute([token_hash])?;
+        }
+        PeopleWrite::ForgetSessions { opened_before, seen_before } => {
+            connection
+                .prepare_cached("DELETE FROM session WHERE opened_us < ? OR seen_us < ?")?
+                .execute((opened_before.micros(), seen_before.micros()))?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn credentials(
+    connection: &Connection,
+    email_key: &str,
+) -> rusqlite::Result<Option<Credentials>> {
+    connection
+        .prepare_cached(
+            "SELECT user_id, wallet_id, role, name, email, password_hash
+             FROM user WHERE email_key = ?",
+        )?
+        .query_row([email_key], |row| {
+            Ok(Credentials { user: read_user(row)?, password_hash: row.get(5)? })
+        })
+        .optional()
+}
+
+pub(crate) fn bank(connection: &Connection) -> rusqlite::Result<Option<User>> {
+    connection
+        .prepare_cached(
+            "SELECT user_id, wallet_id, role, name, email FROM user
+             WHERE user_id = 1 AND role = 'bank'",
+        )?
+        .query_row((), read_user)
+        .optional()
+}
+
+pub(crate) fn session(
+    connection: &Connection,
+    token_hash: TokenHash,
+) -> rusqlite::Result<Option<(Session, User)>> {
+    connection
+        .prepare_cached(
+            "SELECT user.user_id, wallet_id, role, name, email, opened_us, seen_us
+             FROM session JOIN user USING (user_id) WHERE token_hash = ?",
+        )?
+        .query_row([token_hash], |row| {
+            let user = read_user(row)?;
+            let session = Session {
+                token_hash,
+                user: user.id,
+                opened: Timestamp::from_micros(row.get(5)?),
+                seen: Timestamp::from_micros(row.get(6)?),
+            };
+            Ok((session, user))
+        })
+        .optional()
+}
+
+/// The owner of a wallet.
+pub(crate) fn owner(connection: &Connection, wallet: WalletId) -> rusqlite::Result<Option<UserId>> {
+    connection
+        .prepare_cached("SELECT user_id FROM wallet WHERE wallet_id = ?")?
+        .query_row([wallet.get().cast_signed()], |row| user_id_of(row.get(0)?, 0))
+        .optional()
+}
+
+fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
+    Ok(User {
+        id: user_id_of(row.get(0)?, 0)?,
+        wallet: WalletId::new(row.get(1)?).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, 0))?,
+        role: if row.get_ref(2)?.as_str()? == "bank" { Role::Bank } else { Role::Person },
+        name: row.get(3)?,
+        email: row.get(4)?,
+    })
+}
+
+fn user_id_of(number: u64, column: usize) -> rusqlite::Result<UserId> {
+    UserId::new(number)
+        .ok_or(rusqlite::Error::IntegralValueOutOfRange(column, number.cast_signed()))
+}

@@ -1,0 +1,192 @@
+//! Owns reading: a few threads with read-only connections of their own, which see committed state.
+//!
+//! Never: a write, or a wait for the writer. Bounds: [`READERS`] threads, [`READS_WAITING_MAX`]
+//! reads that wait, [`ENTRIES_MAX`] entries a page, each one look-up by key.
+
+use std::sync::Arc;
+
+use ledger::{Balance, LedgerError, OperationId, Page, Pending, Statement, Transfer, WalletId};
+use rusqlite::{Connection, OptionalExtension};
+use tokio::sync::oneshot;
+
+use crate::heads::Heads;
+use crate::queue::{Queue, Refused};
+use crate::{people, rows};
+
+/// How many threads read.
+pub(crate) const READERS: usize = 2;
+
+/// How many reads may wait.
+const READS_WAITING_MAX: usize = 8_192;
+
+/// The most entries that one read gives.
+const ENTRIES_MAX: usize = 1_000;
+
+/// A read: runs on a reader's thread, answers for itself.
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+/// Why a read failed.
+pub(crate) enum ReadError {
+    /// The engine's own words: the caller asked for what is not there.
+    Ledger(LedgerError),
+    Sqlite(rusqlite::Error),
+    /// What is there does not fit together.
+    Damaged(String),
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// Tells the engine that something is broken, so that it stops.
+pub(crate) type Alarm = Arc<dyn Fn(String) + Send + Sync>;
+
+/// The way to the readers' threads.
+#[derive(Clone)]
+pub(crate) struct Readers {
+    queue: Arc<Queue<Read>>,
+    alarm: Alarm,
+}
+
+impl Readers {
+    pub(crate) fn new(alarm: Alarm) -> Self {
+        Self { queue: Arc::new(Queue::new(READS_WAITING_MAX)), alarm }
+    }
+
+    /// What one reader's thread does until the readers are closed.
+    pub(crate) fn work(&self, connection: &Connection) {
+        let mut reads = Vec::new();
+        while self.queue.take(&mut reads, 1) {
+            for read in reads.drain(..) {
+                read(connection);
+            }
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.queue.close();
+    }
+
+    /// Hands in a read; its answer comes from one state between commits.
+    pub(crate) fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
+    ) -> Pending<T> {
+        let (reply, answer) = oneshot::channel();
+        let alarm = Arc::clone(&self.alarm);
+        let pushed = self.queue.push(
+            1,
+            Box::new(move |connection| {
+                let result = within_one_state(connection, read);
+                let _ = reply.send(result.map_err(|error| report(error, &*alarm)));
+            }),
+        );
+        Box::pin(async move {
+            match pushed {
+                Ok(()) => answer.await.unwrap_or(Err(LedgerError::Closed)),
+                Err(Refused::Full) => Err(LedgerError::Overloaded),
+                Err(Refused::Closed) => Err(LedgerError::Closed),
+            }
+        })
+    }
+}
+
+/// A read that finds damage stops the engine: it must not go on serving from a damaged file.
+fn report(error: ReadError, alarm: &(dyn Fn(String) + Send + Sync)) -> LedgerError {
+    let damage = match error {
+        ReadError::Ledger(error) => return error,
+        ReadError::Damaged(damage) => damage,
+        ReadError::Sqlite(error) => match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                error.to_string()
+            }
+            // Not SQLite's error but a value that no book would have written.
+            None => error.to_string(),
+            Some(_) => return LedgerError::Unreadable(error.to_string()),
+        },
+    };
+    alarm(format!("the data file is damaged: {damage}"));
+    LedgerError::Unreadable(damage)
+}
+
+fn within_one_state<T>(
+    connection: &Connection,
+    read: impl FnOnce(&Connection) -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
+    connection.prepare_cached("BEGIN")?.execute(())?;
+    let result = read(connection);
+    connection.prepare_cached("COMMIT")?.execute(())?;
+    result
+}
+
+/// A wallet with a page of its history.
+pub(crate) fn statement(
+    connection: &Connection,
+    heads: &Heads,
+    wallet: WalletId,
+    page: Page,
+) -> Result<Option<Statement>, ReadError> {
+    let Some(owner) = people::owner(connection, wallet)? else { return Ok(None) };
+    let Some(head) = heads.get(wallet) else {
+        let statement =
+            Statement { wallet, owner, balance: Balance::ZERO, entries: Vec::new(), next: None };
+        return match page.from {
+            None => Ok(Some(statement)),
+            Some(_) => Err(ReadError::Ledger(LedgerError::NoSuchEntry)),
+        };
+    };
+    let newest = transfer(connection, head)?;
+    let balance = newest
+        .as_ref()
+        .and_then(|newest| newest.side(wallet))
+        .map(|side| side.balance)
+        .ok_or_else(|| {
+        ReadError::Damaged(format!("operation {head} is not of wallet {wallet}"))
+    })?;
+    let mut step = match page.from {
+        None => newest,
+        // The caller says where to start: that may be anything.
+        Some(from) => Some(
+            transfer(connection, from)?
+                .filter(|transfer| transfer.id <= head && transfer.side(wallet).is_some())
+                .ok_or(ReadError::Ledger(LedgerError::NoSuchEntry))?,
+        ),
+    };
+    let limit = page.limit.min(ENTRIES_MAX);
+    let mut entries = Vec::with_capacity(limit.min(64));
+    let mut next = None;
+    while let Some(transfer) = step {
+        let damaged =
+            || ReadError::Damaged(format!("operation {} is not of wallet {wallet}", transfer.id));
+        if entries.len() == limit {
+            next = Some(transfer.id);
+            break;
+        }
+        let previous = transfer.side(wallet).ok_or_else(damaged)?.previous;
+        entries.extend(transfer.entry(wallet));
+        step = previous_transfer(connection, transfer.id, previous)?;
+    }
+    Ok(Some(Statement { wallet, owner, balance, entries, next }))
+}
+
+fn previous_transfer(
+    connection: &Connection,
+    of: OperationId,
+    previous: Option<OperationId>,
+) -> Result<Option<Transfer>, ReadError> {
+    let Some(previous) = previous else { return Ok(None) };
+    let found = if previous < of { transfer(connection, previous)? } else { None };
+    found.map(Some).ok_or_else(|| {
+        ReadError::Damaged(format!("operation {of} points to {previous}, which is not before it"))
+    })
+}
+
+fn transfer(
+    connection: &Connection,
+    operation: OperationId,
+) -> Result<Option<Transfer>, ReadError> {
+    let mut select = connection.prepare_cached(rows::SELECT_TRANSFER)?;
+    Ok(select.query_row([operation.get().cast_signed()], rows::read_transfer).optional()?)
+}

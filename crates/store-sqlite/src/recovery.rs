@@ -1,0 +1,91 @@
+//! Owns a start: the book as the data file has it, checked, before anything is served.
+//!
+//! Never: a guess. What does not follow from the rules is a damage, named, and the start fails.
+//! Bounds: the wallet table once, and the operations after the sweep's mark.
+
+use ledger::{Book, OperationId, Timestamp, WalletKind};
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::heads::Heads;
+use crate::{OpenError, rows};
+
+/// What a start found.
+pub(crate) struct State {
+    pub(crate) book: Book,
+    /// The sweep's mark.
+    pub(crate) mark: u64,
+    /// How many operations were replayed.
+    pub(crate) replayed: u64,
+}
+
+/// Loads the wallet table and replays the operations after its mark.
+pub(crate) fn recover(connection: &Connection, heads: &Heads) -> Result<State, OpenError> {
+    let mark: u64 =
+        connection.query_row("SELECT sweep_operation_id FROM ledger", (), |row| row.get(0))?;
+    let mut book = Book::new();
+    load_wallets(connection, &mut book, heads)?;
+    book.restore_mark(OperationId::new(mark), time_of(connection, mark)?);
+    let replayed = replay(connection, &mut book, heads)?;
+    book.check()?;
+    Ok(State { book, mark, replayed })
+}
+
+fn load_wallets(connection: &Connection, book: &mut Book, heads: &Heads) -> Result<(), OpenError> {
+    let mut select = connection.prepare(
+        "SELECT balance_minor, last_operation_id, system, wallet_id FROM wallet ORDER BY wallet_id",
+    )?;
+    let mut rows = select.query(())?;
+    while let Some(row) = rows.next()? {
+        let state = rows::read_wallet_state(row)?;
+        let number: u64 = row.get(3)?;
+        let wallet = book
+            .restore_wallet(state)
+            .filter(|wallet| wallet.get() == number)
+            .ok_or(OpenError::WalletMissing(number))?;
+        if let Some(last) = state.last {
+            heads.publish(wallet, last);
+        }
+    }
+    // The bank is made first, so that no person's wallet can ever be the one that may go negative.
+    let first = ledger::WalletId::FIRST;
+    match book.wallet(first) {
+        Some(state) if state.kind != WalletKind::System => {
+            Err(OpenError::WalletMissing(first.get()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The mark's own operation must be there: it says the time that the book's clock starts from.
+fn time_of(connection: &Connection, mark: u64) -> Result<Timestamp, OpenError> {
+    if mark == 0 {
+        return Ok(Timestamp::default());
+    }
+    let time_us: Option<i64> = connection
+        .query_row(
+            "SELECT time_us FROM transfer WHERE operation_id = ?",
+            [mark.cast_signed()],
+            |row| row.get(0),
+        )
+        .optional()?;
+    time_us.map(Timestamp::from_micros).ok_or(OpenError::OperationMissing(mark))
+}
+
+fn replay(connection: &Connection, book: &mut Book, heads: &Heads) -> Result<u64, OpenError> {
+    let after = book.last_operation().map_or(0, OperationId::get);
+    let mut select = connection.prepare(rows::SELECT_TRANSFERS_AFTER)?;
+    let mut rows = select.query([after.cast_signed()])?;
+    let mut replayed = 0;
+    while let Some(row) = rows.next()? {
+        let transfer = rows::read_transfer(row)?;
+        book.replay(&transfer)?;
+        for side in [transfer.debit, transfer.credit] {
+            // A wallet may have been swept after this operation: its head is later already.
+            if let Some(last) = book.wallet(side.wallet).and_then(|state| state.last) {
+                heads.publish(side.wallet, last);
+            }
+        }
+        replayed += 1;
+    }
+    Ok(replayed)
+}

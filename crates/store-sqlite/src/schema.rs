@@ -1,0 +1,91 @@
+//! Owns the shape of the data file: its tables, its version, and how an older file becomes a newer.
+//!
+//! Never: a row of anybody's. Bounds: migrations only ever go forward, one transaction each; a file
+//! of a newer version, or of another program, is refused untouched.
+
+use ledger::Currency;
+use rusqlite::{Connection, OptionalExtension, Transaction};
+
+use crate::OpenError;
+
+/// Marks the file as kopeck's (`file` and the `sqlite3` shell show it): "KOPK".
+const APPLICATION_ID: i32 = 0x4b4f_504b;
+
+/// Each step takes the file from the version of its index to the next.
+const MIGRATIONS: [fn(&Transaction<'_>, Currency) -> rusqlite::Result<()>; 1] = [create];
+
+/// Brings the file to today's version. True when it was new.
+pub(crate) fn migrate(
+    connection: &mut Connection,
+    currency: Currency,
+    now_us: i64,
+) -> Result<bool, OpenError> {
+    let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: u64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    let new = tables == 0;
+    if !new && application != APPLICATION_ID {
+        return Err(OpenError::NotOurs);
+    }
+    if version > MIGRATIONS.len() {
+        return Err(OpenError::Newer { file: version, known: MIGRATIONS.len() });
+    }
+    for (migration, version) in MIGRATIONS.iter().zip(1_i32..).skip(version) {
+        let transaction = connection.transaction()?;
+        migration(&transaction, currency)?;
+        if version == 1 {
+            transaction.execute(
+                "INSERT INTO ledger (currency, exponent, created_us) VALUES (?, ?, ?)",
+                (currency.code(), currency.exponent(), now_us),
+            )?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        }
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(new)
+}
+
+/// Refuses a currency other than the file's.
+pub(crate) fn check_currency(connection: &Connection, currency: Currency) -> Result<(), OpenError> {
+    let file: Option<String> =
+        connection.query_row("SELECT currency FROM ledger", (), |row| row.get(0)).optional()?;
+    match file {
+        Some(file) if file == currency.code() => Ok(()),
+        Some(file) => Err(OpenError::CurrencyDiffers { file, asked: currency }),
+        None => Err(OpenError::Incomplete),
+    }
+}
+
+/// Version 1.
+fn create(transaction: &Transaction<'_>, currency: Currency) -> rusqlite::Result<()> {
+    transaction.execute_batch(include_str!("schema.sql"))?;
+    transaction.execute_batch(&statement_view(currency))
+}
+
+/// The view that shows people a wallet's history, with amounts in the currency's units.
+///
+/// It walks back along the back-pointers, so one wallet's history is quick however long the file.
+/// The walk starts at the wallet's newest operation: the later of the wallet table's and of the
+/// newest among the operations after the sweep's mark.
+fn statement_view(currency: Currency) -> String {
+    let units = |column: &str| {
+        let scale = 10_i64.pow(u32::try_from(currency.exponent()).unwrap_or(0));
+        match currency.exponent() {
+            0 => format!("CAST({column} AS TEXT)"),
+            digits => format!(
+                "printf('%s%d.%0{digits}d', iif({column} < 0, '-', ''), \
+                 abs({column}) / {scale}, abs({column}) % {scale})"
+            ),
+        }
+    };
+    include_str!("statement.sql")
+        .replace("{amount}", &units("t.amount_minor"))
+        .replace(
+            "{balance}",
+            &units("iif(t.debit_wallet_id = w.wallet_id, t.debit_balance_minor, t.credit_balance_minor)"),
+        )
+        .replace("{currency}", currency.code())
+}
