@@ -121,8 +121,7 @@ pub(crate) async fn log_in(State(state): State<AppState>, visit: Visit, sent: Se
     if !refusals.is_empty() {
         return page(Door::LogIn, &visit, &input, &refusals, StatusCode::UNPROCESSABLE_ENTITY);
     }
-    let claim =
-        LogIn { email: input.email.clone(), password: Secret::new(input.password.clone()) };
+    let claim = LogIn { email: input.email.clone(), password: Secret::new(input.password.clone()) };
     let former = visit.caller.as_ref().map(|caller| &caller.token);
     match auth::log_in(&state, claim, visit.client.address, former).await {
         Ok((_, token)) => log_in_cookie(&state, &visit, &token),

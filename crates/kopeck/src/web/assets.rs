@@ -22,7 +22,8 @@ struct Asset {
 
 impl Asset {
     fn new(name: &str, extension: &str, media_type: &'static str, content: &'static str) -> Self {
-        let hash = hex::encode(Sha256::digest(content));
+        let digest = Sha256::digest(content);
+        let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let version = hash.get(..16).unwrap_or_default();
         Self { address: format!("/assets/{name}-{version}.{extension}"), media_type, content }
     }
@@ -77,6 +78,9 @@ mod tests {
     #[test]
     fn nothing_comes_from_another_host() {
         assert!(!STYLE.contains("http") && !STYLE.contains("@import"));
-        assert_eq!(ICON.matches("http").count(), ICON.matches("http://www.w3.org/2000/svg").count());
+        assert_eq!(
+            ICON.matches("http").count(),
+            ICON.matches("http://www.w3.org/2000/svg").count()
+        );
     }
 }

@@ -92,7 +92,7 @@ fn number(minor: u64, language: Language, currency: Currency) -> String {
     let mut decimal = Decimal::from(minor);
     decimal.multiply_pow10(i16::try_from(currency.exponent()).map_or(0, |exponent| -exponent));
     with_formatters(language, |formatters| match &formatters.number {
-        Some(formatter) => formatter.format_to_string(&decimal),
+        Some(formatter) => formatter.format(&decimal).to_string(),
         None => decimal.to_string(),
     })
 }
@@ -128,9 +128,7 @@ pub(crate) fn moment(time: Timestamp, language: Language, zone: Tz) -> Moment {
     Moment { shown: shown.unwrap_or_else(|| machine.clone()), machine }
 }
 
-fn civil(
-    local: &(impl Datelike + Timelike),
-) -> Option<CivilDateTime<icu_calendar::Iso>> {
+fn civil(local: &(impl Datelike + Timelike)) -> Option<CivilDateTime<icu_calendar::Iso>> {
     let part = |number: u32| u8::try_from(number).ok();
     Some(CivilDateTime {
         date: Date::try_new_iso(local.year(), part(local.month())?, part(local.day())?).ok()?,
