@@ -78,7 +78,7 @@ fn money(sign: &str, minor: u64, language: Language, currency: Currency) -> Stri
     let number = number(minor, language, currency);
     let symbol = currency.symbol();
     match language {
-        // A sign such as `CHF` is read apart from the digits.
+        // A sign such as `kr` is read apart from the digits.
         Language::English if symbol.ends_with(char::is_alphabetic) => {
             format!("{sign}{symbol}{NO_BREAK_SPACE}{number}")
         }
@@ -164,7 +164,7 @@ mod tests {
         check("RUB", MINOR_UNITS_MAX, "₽9,999,999,999,999.99", "9_999_999_999_999,99_₽");
         check("JPY", 1_234, "¥1,234", "1_234_¥");
         check("KWD", 1_234_567, "د.ك_1,234.567", "1_234,567_د.ك");
-        check("CHF", 5_00, "CHF_5.00", "5,00_CHF");
+        check("SEK", 5_00, "kr_5.00", "5,00_kr");
     }
 
     #[test]
