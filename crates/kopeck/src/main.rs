@@ -1,17 +1,216 @@
 //! The command line: `kopeck` serves, `kopeck bank set-password` does what it says.
+//!
+//! Owns the order of starting and stopping, and nothing else. `anyhow` is at home here: errors at
+//! start end in a sentence for a person.
 
 #![forbid(unsafe_code)]
 
 mod api;
 mod app;
 mod auth;
+mod bank;
 mod clock;
 mod config;
 mod edge;
 mod health;
 mod money;
 mod problem;
+mod server;
 mod telemetry;
 mod web;
 
-fn main() {}
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use store_sqlite::{Observer, Options, Recovered, SqliteStore};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::AppState;
+use crate::config::{Bank, BankEnvironment, Cli, Command, LogFormat, Place, Serve};
+use crate::telemetry::Metrics;
+
+/// How often sessions that ended by themselves are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How long answers may take to leave when the engine has halted.
+const HALT_FLUSH: Duration = Duration::from_millis(500);
+/// How many operations may wait when only the bank's password is set.
+const QUEUE_OF_ONE: usize = 1_024;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => start(cli.serve),
+        Some(Command::Serve(options)) => start(*options),
+        Some(Command::Bank(Bank::SetPassword(place))) => set_password(place),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kopeck: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(options: Serve) -> anyhow::Result<()> {
+    telemetry::start_log(options.log_format, &options.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve(options));
+    // Whatever is still there has had its time.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+async fn serve(options: Serve) -> anyhow::Result<()> {
+    // From the first moment, so that a signal during the recovery is not lost.
+    let stop = stop_signal()?;
+    let metrics = Arc::new(Metrics::new());
+    let (store, recovered) = open(
+        options.place.clone(),
+        options.queue_operations_max,
+        Arc::clone(&metrics) as Arc<dyn Observer>,
+    )
+    .await?;
+    let queue = store.clone();
+    metrics.publish(move || queue.queue_depth());
+    let state = AppState::new(Arc::new(store.clone()), Arc::new(store.clone()), options, metrics)?;
+    let made = bank::ensure(&*state.people, &state.passwords, BankEnvironment::read()).await?;
+    let listen = state.config.listen;
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    announce(&state.config, &listener, &recovered, made)?;
+    tokio::spawn(forget_sessions(state.clone()));
+
+    let mut halt = None;
+    let stopped = async {
+        tokio::select! {
+            () = stop => tracing::info!("stopping: finishing what was accepted"),
+            reason = store.halted() => {
+                tracing::error!(reason, "the engine halted; the service stops and recovers when started again");
+                state.health.stop();
+                tokio::time::sleep(HALT_FLUSH).await;
+                halt = Some(reason);
+            }
+        }
+    };
+    let serving = server::serve(listener, app::router(state.clone()), &state, stopped);
+    serving.await;
+    tokio::task::spawn_blocking(move || store.close()).await?;
+    match halt {
+        Some(reason) => anyhow::bail!("the engine halted: {reason}"),
+        None => Ok(()),
+    }
+}
+
+async fn open(
+    place: Place,
+    queue_operations_max: usize,
+    observer: Arc<dyn Observer>,
+) -> anyhow::Result<(SqliteStore, Recovered)> {
+    let Place { data: dir, currency } = place;
+    let options = Options { dir, currency, queue_operations_max, observer };
+    Ok(tokio::task::spawn_blocking(move || SqliteStore::open(options)).await??)
+}
+
+/// Resolves at SIGTERM or Ctrl-C. A second one ends the process at once.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (send, receive) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut send = Some(send);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            match send.take() {
+                Some(send) => drop(send.send(())),
+                // The data are safe whenever the process ends; only answers may be lost.
+                None => std::process::exit(130),
+            }
+        }
+    });
+    Ok(async move {
+        if receive.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+/// Says on standard output where it listens, where the data lie, and what was recovered.
+fn announce(
+    options: &Serve,
+    listener: &TcpListener,
+    recovered: &Recovered,
+    made: Option<bank::Made>,
+) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let url = format!("http://{}/", listener.local_addr()?);
+    let Place { data, currency } = &options.place;
+    let Recovered { created, wallets, operations, replayed, elapsed } = recovered;
+    let text = match options.log_format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        format => format == LogFormat::Text,
+    };
+    if let Some(bank::Made { email, password }) = made {
+        writeln!(out, "The bank was made. This is shown once:")?;
+        writeln!(out, "  e-mail    {email}\n  password  {}", password.reveal())?;
+    }
+    if text {
+        let version = env!("CARGO_PKG_VERSION");
+        let fresh = if *created { ", new" } else { "" };
+        writeln!(out, "kopeck {version}")?;
+        writeln!(out, "  listening on  {url}")?;
+        writeln!(out, "  data in       {} ({currency}{fresh})", data.display())?;
+        writeln!(
+            out,
+            "  recovered     {wallets} wallets, {operations} operations ({replayed} replayed) in \
+             {elapsed:.1?}"
+        )?;
+    } else {
+        let line = serde_json::json!({
+            "message": "listening",
+            "version": env!("CARGO_PKG_VERSION"),
+            "url": url,
+            "data": data.display().to_string(),
+            "currency": currency.code(),
+            "created": created,
+            "wallets": wallets,
+            "operations": operations,
+            "replayed": replayed,
+            "recovery_seconds": elapsed.as_secs_f64(),
+        });
+        writeln!(out, "{line}")?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+async fn forget_sessions(state: AppState) {
+    let mut every = tokio::time::interval(FORGET_EVERY);
+    loop {
+        every.tick().await;
+        if let Err(error) = state.sessions.forget_ended().await {
+            tracing::warn!(%error, "could not forget ended sessions");
+        }
+    }
+}
+
+fn set_password(place: Place) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let unobserved = Arc::new(store_sqlite::Unobserved);
+        let (store, _) = open(place, QUEUE_OF_ONE, unobserved).await?;
+        let set = bank::set_password(&store).await;
+        tokio::task::spawn_blocking(move || store.close()).await?;
+        let bank = set?;
+        println!("The password of the bank ({}) is set; its sessions are closed.", bank.email);
+        Ok(())
+    })
+}

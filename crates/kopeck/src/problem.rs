@@ -224,6 +224,17 @@ impl Problem {
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }
+
+    /// What is wrong, in general.
+    pub(crate) fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// The field it is about.
+    #[cfg(test)]
+    pub(crate) fn field_name(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
 }
 
 impl From<Code> for Problem {

@@ -1,0 +1,163 @@
+//! Owns the reading of JSON bodies: what is wrong with one is said as a problem with a stable code
+//! and the field.
+//!
+//! Never: one of axum's own plain-text refusals; a body that is a list where an object is meant.
+//! Bounds: the edge has read the body whole and bounded it.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::app::AppState;
+use crate::problem::{Code, Problem};
+
+/// A body that says it is JSON.
+#[derive(Debug)]
+pub(crate) struct JsonBody(Bytes);
+
+impl FromRequest<AppState> for JsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+        let json = is_json(request.headers());
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| {
+            Problem::new(Code::MalformedRequest).privately(rejection.to_string())
+        })?;
+        if body.is_empty() {
+            return Err(Problem::new(Code::MalformedJson).detail("the body is missing"));
+        }
+        if !json {
+            return Err(Problem::new(Code::UnsupportedMediaType)
+                .detail("the body must be JSON, with `Content-Type: application/json`"));
+        }
+        Ok(Self(body))
+    }
+}
+
+impl JsonBody {
+    /// Reads it as an object with exactly the fields of `T`.
+    pub(crate) fn read<'b, T: Deserialize<'b>>(&'b self) -> Result<T, Problem> {
+        read(&self.0)
+    }
+}
+
+fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
+    let malformed = |detail: String| Problem::new(Code::MalformedJson).detail(detail);
+    let text =
+        std::str::from_utf8(body).map_err(|_| malformed("the body is not UTF-8".to_owned()))?;
+    // A derived reader would take a list for an object, its elements for the fields in order.
+    if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
+        return Err(match serde_json::from_str::<IgnoredAny>(text) {
+            Ok(_) => Problem::new(Code::WrongType).detail("the body must be a JSON object"),
+            Err(error) => malformed(error.to_string()),
+        });
+    }
+    serde_json::from_str(text).map_err(|error| explain::<T>(text, &error))
+}
+
+/// Finds out what is wrong. Only here is a body read more than once.
+fn explain<'b, T: Deserialize<'b>>(text: &'b str, error: &serde_json::Error) -> Problem {
+    let malformed =
+        |error: &serde_json::Error| Problem::new(Code::MalformedJson).detail(error.to_string());
+    if !error.is_data() {
+        return malformed(error);
+    }
+    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
+        return malformed(&error);
+    }
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or_default();
+    for (start, code) in [
+        ("unknown field `", Code::UnknownField),
+        ("missing field `", Code::MissingField),
+        ("duplicate field `", Code::DuplicateField),
+    ] {
+        if let Some(rest) = message.strip_prefix(start) {
+            let field = rest.split('`').next().unwrap_or_default().to_owned();
+            return Problem::new(code).detail(message.to_owned()).field(field);
+        }
+    }
+    // The value itself is left out of the answer: it may be a password.
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let field = serde_path_to_error::deserialize::<_, T>(&mut reader).err();
+    let field = field.map(|error| error.path().to_string()).unwrap_or_default();
+    wrong_type(field, "a value of the type that the documentation gives")
+}
+
+/// A field is not of the type it should be.
+pub(crate) fn wrong_type(field: impl Into<String>, expected: &str) -> Problem {
+    let field = field.into();
+    Problem::new(Code::WrongType).detail(format!("`{field}` must be {expected}")).field(field)
+}
+
+/// `application/json`, or a type built on it.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return false };
+    let value = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    let value = value.trim_ascii().to_ascii_lowercase();
+    value == b"application/json"
+        || (value.starts_with(b"application/") && value.ends_with(b"+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::wire::{MoneyBody, SignUpBody};
+
+    fn check(body: &str, code: &str, field: Option<&str>) {
+        let money = read::<MoneyBody<'_>>(body.as_bytes()).map(|_| ()).unwrap_err();
+        assert_eq!((money.code(), money.field_name()), (code, field), "{body}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        check("{", "malformed_json", None);
+        check("", "malformed_json", None);
+        check("nonsense", "malformed_json", None);
+        check("{\"wallet_id\": 2, \"amount\": NaN}", "malformed_json", None);
+        check("{\"wallet_id\": 2, \"amount\": 01}", "malformed_json", None);
+        check("{\"wallet_id\": 2, \"amount\": 1} x", "malformed_json", None);
+        check("{\"details\": 1, \"amount\"", "malformed_json", None);
+        check(
+            "{\"wallet_id\": 2, \"amount\": 1, \"details\": \"\\ud800\"}",
+            "malformed_json",
+            None,
+        );
+        check("[2, 1]", "wrong_type", None);
+        check("\"{\"", "wrong_type", None);
+        check("{\"wallet_id\": 2}", "missing_field", Some("amount"));
+        check("{\"wallet_id\": 2, \"amount\": 1, \"x\": 2}", "unknown_field", Some("x"));
+        check(
+            "{\"wallet_id\": 2, \"amount\": 1, \"amount\": 2}",
+            "duplicate_field",
+            Some("amount"),
+        );
+        check("{\"wallet_id\": 2, \"amount\": 1, \"details\": 7}", "wrong_type", Some("details"));
+        assert_eq!(read::<MoneyBody<'_>>(b"\xff").unwrap_err().code(), "malformed_json");
+    }
+
+    #[test]
+    fn a_password_is_not_sent_back() {
+        let problem = read::<SignUpBody>(br#"{"name": "a", "email": "b", "password": 12345678}"#)
+            .unwrap_err();
+        assert_eq!((problem.code(), problem.field_name()), ("wrong_type", Some("password")));
+        assert!(!format!("{problem:?}").contains("12345678"));
+    }
+
+    #[test]
+    fn media_types() {
+        let check = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+            is_json(&headers)
+        };
+        for good in ["application/json", "Application/JSON; charset=utf-8", "application/x+json"] {
+            assert!(check(good), "{good}");
+        }
+        for bad in ["", "text/json", "application/jsonp", "application/x-www-form-urlencoded"] {
+            assert!(!check(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Owns the API's description (OpenAPI 3.1): what the handlers don't say themselves, and the errors
+//! that each of them may give.
+//!
+//! Never: an error that is not in [`problem`](crate::problem). Bounds: made once, at start.
+
+use std::collections::BTreeMap;
+
+use ledger::Rejection;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi};
+
+use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemBody};
+
+/// The description without its paths, which the routes add.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(
+        title = "kopeck",
+        description = "A wallet service: money comes in from outside, and moves from wallet to \
+            wallet. Amounts are exact decimal numbers. Errors are problem details (RFC 9457) with \
+            a stable `code`."
+    ),
+    components(schemas(ProblemBody<'_>)),
+    modifiers(&Session),
+)]
+pub(crate) struct Description;
+
+/// Adds the session's cookie as the way to be known.
+struct Session;
+
+impl Modify for Session {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let cookie = ApiKeyValue::with_description(
+            "kopeck_session",
+            "Set by `/api/signup` and `/api/login`. Over HTTPS its name is `__Host-kopeck_session`.",
+        );
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+    }
+}
+
+/// What any route may answer.
+const ALL: [Code; 4] =
+    [Code::MalformedRequest, Code::RequestTimeout, Code::BodyTooLarge, Code::Internal];
+/// What a route that changes something may answer.
+const UNSAFE: [Code; 1] = [Code::CrossSiteRequest];
+/// What a route that takes a body may answer.
+const BODY: [Code; 6] = [
+    Code::MalformedJson,
+    Code::MissingField,
+    Code::UnknownField,
+    Code::DuplicateField,
+    Code::WrongType,
+    Code::UnsupportedMediaType,
+];
+/// What a route that reads the store may answer.
+const STORE: [Code; 2] = [Code::Unreadable, Code::Overloaded];
+/// What a route that writes to the store may answer.
+const WRITE: [Code; 3] = [Code::StorageFull, Code::Closing, Code::OutcomeUnknown];
+/// What a route for somebody logged in may answer.
+const CALLER: [Code; 1] = [Code::NotLoggedIn];
+
+macro_rules! problems {
+    ($(#[$doc:meta] $name:ident: $codes:expr, $rejections:expr;)*) => {$(
+        #[$doc]
+        #[derive(Debug)]
+        pub(super) struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                let codes: &[&[Code]] = &$codes;
+                let codes = codes.iter().copied().flatten().copied().map(Problem::new);
+                let rejections: &[Rejection] = &$rejections;
+                responses(codes.chain(rejections.iter().copied().map(Problem::from)))
+            }
+        }
+    )*};
+}
+
+/// What moving money may be refused for, but for what concerns deposits or transfers only.
+const MONEY: [Rejection; 9] = [
+    Rejection::AmountMalformed,
+    Rejection::AmountNotPositive,
+    Rejection::AmountTooPrecise,
+    Rejection::AmountTooLarge,
+    Rejection::DetailsTooLong,
+    Rejection::DetailsMalformed,
+    Rejection::SenderIsReceiver,
+    Rejection::WalletNotFound,
+    Rejection::BalanceLimit,
+];
+
+problems! {
+    /// What signing up may be refused for.
+    SignUpProblems: [
+        &ALL, &UNSAFE, &BODY, &STORE, &WRITE,
+        &[Code::NameMalformed, Code::EmailMalformed, Code::PasswordTooShort, Code::PasswordTooLong],
+        &[Code::EmailTaken, Code::TooManyAttempts],
+    ], [];
+    /// What logging in may be refused for.
+    LogInProblems: [
+        &ALL, &UNSAFE, &BODY, &STORE, &WRITE, &[Code::WrongCredentials, Code::TooManyAttempts],
+    ], [];
+    /// What logging out may be refused for.
+    LogOutProblems: [&ALL, &UNSAFE, &CALLER, &STORE, &WRITE], [];
+    /// What looking into one's wallet may be refused for.
+    WalletProblems: [
+        &ALL, &CALLER, &STORE, &[Code::MalformedQuery, Code::CursorUnknown],
+    ], [];
+    /// What a deposit may be refused for.
+    DepositProblems: [
+        &ALL, &UNSAFE, &BODY, &CALLER, &STORE, &WRITE, &[Code::IdempotencyKeyUnsupported],
+    ], with(Rejection::NotTheBank, Rejection::BalanceLimit);
+    /// What a transfer may be refused for.
+    TransferProblems: [
+        &ALL, &UNSAFE, &BODY, &CALLER, &STORE, &WRITE, &[Code::IdempotencyKeyUnsupported],
+    ], with(Rejection::BankMustDeposit, Rejection::InsufficientFunds);
+}
+
+/// The refusals of [`MONEY`] and two more; one that is there already does no harm.
+fn with(one: Rejection, other: Rejection) -> Vec<Rejection> {
+    MONEY.into_iter().chain([one, other]).collect()
+}
+
+/// One response a status, which lists the codes it may carry.
+fn responses(problems: impl Iterator<Item = Problem>) -> BTreeMap<String, RefOr<Response>> {
+    let mut codes: BTreeMap<u16, Vec<(&str, &str)>> = BTreeMap::new();
+    for problem in problems {
+        let listed = codes.entry(problem.status().as_u16()).or_default();
+        let entry = (problem.code(), problem.title());
+        if !listed.contains(&entry) {
+            listed.push(entry);
+        }
+    }
+    let response = |listed: Vec<(&str, &str)>| {
+        let lines = listed.iter().map(|(code, title)| format!("- `{code}`: {title}"));
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        ResponseBuilder::new()
+            .description(lines.collect::<Vec<_>>().join("\n"))
+            .content(PROBLEM_JSON, content)
+            .build()
+    };
+    codes
+        .into_iter()
+        .map(|(status, listed)| (status.to_string(), response(listed).into()))
+        .collect()
+}

@@ -1,0 +1,158 @@
+//! Owns the sockets: accepting, bounding and serving connections, and stopping.
+//!
+//! Never: what is asked or answered. Bounds: `connections_max` connections, of them
+//! `connections_per_address_max` from one address; a head of [`HEAD_BYTES_MAX`] that comes within
+//! the header timeout; a stop that takes at most the shutdown time. HTTP/1.1 only: the header
+//! timeout runs from a connection's first moment, which sniffing for HTTP/2 would not allow.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower_service::Service;
+
+use crate::app::AppState;
+use crate::auth::Peer;
+
+/// The greatest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 32 * 1_024;
+/// How long to wait when the process may open no more sockets.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `stop` resolves, then finishes what was accepted.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    state: &AppState,
+    stop: impl Future<Output = ()>,
+) {
+    let connections = Connections::new(state);
+    let graceful = GracefulShutdown::new();
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(state.config.header_timeout_seconds)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .pipeline_flush(true);
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let (stream, peer, held) = tokio::select! {
+            biased;
+            () = &mut stop => break,
+            accepted = connections.accept(&listener) => accepted,
+        };
+        let router = router.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            router.clone().call(request)
+        });
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%peer, %error, "connection broke");
+            }
+            drop(held);
+        });
+    }
+    drop(listener);
+    state.health.stop();
+    if tokio::time::timeout(state.config.shutdown_seconds, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some connections did not finish in time and are cut");
+    }
+}
+
+/// Counts connections, in all and by address.
+struct Connections {
+    state: AppState,
+    all: Arc<Semaphore>,
+    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// A connection's place; dropped when it ends.
+struct Held {
+    state: AppState,
+    _all: OwnedSemaphorePermit,
+    by_address: Option<(IpAddr, Arc<Mutex<HashMap<IpAddr, usize>>>)>,
+}
+
+impl Connections {
+    fn new(state: &AppState) -> Self {
+        // A file a connection, and some for the data: as many as the system lets us have.
+        let wanted = state.config.connections_max.saturating_add(256) as u64;
+        if let Err(error) = rlimit::increase_nofile_limit(wanted) {
+            tracing::warn!(%error, "could not raise the limit of open files");
+        }
+        Self {
+            state: state.clone(),
+            all: Arc::new(Semaphore::new(
+                state.config.connections_max.clamp(1, Semaphore::MAX_PERMITS),
+            )),
+            by_address: Arc::default(),
+        }
+    }
+
+    /// The next connection that there is room for.
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr, Held) {
+        loop {
+            // Room first: the rest waits in the system's queue.
+            let Ok(all) = Arc::clone(&self.all).acquire_owned().await else {
+                std::future::pending::<()>().await;
+                continue;
+            };
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            if let Some(held) = self.hold(peer.ip().to_canonical(), all) {
+                // Answers are small and should leave at once.
+                let _ = stream.set_nodelay(true);
+                return (stream, peer, held);
+            }
+            tracing::debug!(%peer, "too many connections from one address");
+        }
+    }
+
+    fn hold(&self, address: IpAddr, all: OwnedSemaphorePermit) -> Option<Held> {
+        let config = &self.state.config;
+        let mut by_address = None;
+        if !config.trusted_proxy.iter().any(|net| net.contains(&address)) {
+            let mut counts = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.entry(address).or_default();
+            if *count >= config.connections_per_address_max.max(1) {
+                return None;
+            }
+            *count += 1;
+            by_address = Some((address, Arc::clone(&self.by_address)));
+        }
+        self.state.metrics.connections.inc();
+        Some(Held { state: self.state.clone(), _all: all, by_address })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.state.metrics.connections.dec();
+        let Some((address, counts)) = &self.by_address else { return };
+        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(address);
+            }
+        }
+    }
+}
