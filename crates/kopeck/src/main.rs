@@ -113,7 +113,11 @@ async fn open(
     observer: Arc<dyn Observer>,
 ) -> anyhow::Result<(SqliteStore, Recovered)> {
     let Place { data: dir, currency } = place;
-    let options = Options { dir, currency, queue_operations_max, observer };
+    let runtime = tokio::runtime::Handle::current();
+    let deliver = Arc::new(move |answers: Box<dyn FnOnce() + Send>| {
+        runtime.spawn(async move { answers() });
+    });
+    let options = Options { dir, currency, queue_operations_max, observer, deliver };
     Ok(tokio::task::spawn_blocking(move || SqliteStore::open(options)).await??)
 }
 

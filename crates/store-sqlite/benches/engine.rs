@@ -20,7 +20,7 @@ use ledger::{
     Amount, Currency, Details, Ledger, NewUser, Operation, OperationKind, Outcome, Page, Pending,
     People, Role, Submission, WalletId,
 };
-use store_sqlite::{Options, SqliteStore, Unobserved};
+use store_sqlite::{Options, SqliteStore, Unobserved, deliver_here};
 
 /// How many batches are handed in before the answer to the first is awaited.
 const BATCHES_AHEAD: usize = 3;
@@ -123,6 +123,7 @@ fn options(dir: &Path) -> Result<Options, Box<dyn std::error::Error>> {
         currency: Currency::parse("RUB")?,
         queue_operations_max: 1_000_000,
         observer: Arc::new(Unobserved),
+        deliver: deliver_here(),
     })
 }
 

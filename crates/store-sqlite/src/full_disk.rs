@@ -12,7 +12,7 @@ use ledger::{
     People, Role, Submission, WalletId,
 };
 
-use crate::{Options, SqliteStore, Unobserved};
+use crate::{Options, SqliteStore, Unobserved, deliver_here};
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
@@ -24,6 +24,7 @@ fn open(dir: &std::path::Path) -> SqliteStore {
         currency: Currency::parse("RUB").unwrap(),
         queue_operations_max: 100_000,
         observer: Arc::new(Unobserved),
+        deliver: deliver_here(),
     };
     SqliteStore::open(options).unwrap().0
 }

@@ -22,4 +22,6 @@ mod store;
 mod sweep;
 mod writer;
 
-pub use store::{Observer, OpenError, Options, Recovered, SqliteStore, Unobserved};
+pub use store::{
+    Deliver, Observer, OpenError, Options, Recovered, SqliteStore, Unobserved, deliver_here,
+};

@@ -45,6 +45,9 @@ impl Observer for Unobserved {
     fn checkpoint(&self, _: Duration) {}
 }
 
+/// Runs the handing out of a batch's answers, somewhere, soon.
+pub type Deliver = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+
 /// How to open the engine.
 pub struct Options {
     /// The data directory; made if it is not there.
@@ -55,6 +58,15 @@ pub struct Options {
     pub queue_operations_max: usize,
     /// Who is told of batches and checkpoints.
     pub observer: Arc<dyn Observer>,
+    /// Who wakes those who wait. A runtime wakes its own tasks much cheaper than the writer's thread
+    /// could, and the writer goes on meanwhile; [`deliver_here`] where there is none.
+    pub deliver: Deliver,
+}
+
+/// Hands answers out at once, on the writer's thread.
+#[must_use]
+pub fn deliver_here() -> Deliver {
+    Arc::new(|answers| answers())
 }
 
 /// What opening found.
@@ -192,7 +204,7 @@ impl SqliteStore {
             halted,
             threads: Mutex::default(),
         };
-        inner.start(connection, state, &file, options.observer, directory)?;
+        inner.start(connection, state, &file, (options.observer, options.deliver), directory)?;
         Ok((Self { inner: Arc::new(inner) }, recovered))
     }
 
@@ -268,7 +280,7 @@ impl Inner {
         connection: Connection,
         state: recovery::State,
         file: &Path,
-        observer: Arc<dyn Observer>,
+        (observer, deliver): (Arc<dyn Observer>, Deliver),
         directory: Directory,
     ) -> Result<(), OpenError> {
         let gate = Arc::new(Gate::new());
@@ -281,6 +293,7 @@ impl Inner {
             bell: Arc::clone(&self.bell),
             gate: Arc::clone(&gate),
             observer: Arc::clone(&observer),
+            deliver,
             wallets: Arc::clone(&self.wallets),
             halted: self.halted.subscribe(),
         };

@@ -22,7 +22,7 @@ use crate::heads::Heads;
 use crate::people::{self, PeopleWrite};
 use crate::queue::Queue;
 use crate::sweep::Sweep;
-use crate::{Observer, rows};
+use crate::{Deliver, Observer, rows};
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
@@ -85,6 +85,7 @@ pub(crate) struct Writer {
     /// Passed once a batch.
     pub(crate) gate: Arc<Gate>,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) deliver: Deliver,
     pub(crate) wallets: Arc<AtomicU64>,
     /// Says whether somebody found damage: then nothing more is written.
     pub(crate) halted: watch::Receiver<Option<String>>,
@@ -105,7 +106,8 @@ impl Writer {
             match result {
                 Ok(()) => {
                     self.publish(&decided);
-                    decided.drain(..).for_each(answer);
+                    let decided = std::mem::take(&mut decided);
+                    (self.deliver)(Box::new(move || decided.into_iter().for_each(answer)));
                     self.bell.ring_if_due();
                 }
                 Err(failure) => {

@@ -10,7 +10,7 @@ use ledger::{
     WalletId,
 };
 use rusqlite::Connection;
-use store_sqlite::{OpenError, Options, Recovered, SqliteStore, Unobserved};
+use store_sqlite::{OpenError, Options, Recovered, SqliteStore, Unobserved, deliver_here};
 use tempfile::TempDir;
 
 pub(crate) struct Engine {
@@ -89,6 +89,7 @@ pub(crate) fn open_in(dir: &Path, currency: &str) -> Result<(SqliteStore, Recove
         currency: Currency::parse(currency).unwrap(),
         queue_operations_max: 100_000,
         observer: Arc::new(Unobserved),
+        deliver: deliver_here(),
     })
 }
 
