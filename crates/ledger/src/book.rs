@@ -4,6 +4,8 @@
 //! and nothing older. Bounds: 16 bytes a wallet; a decision is constant time whatever the wallet's
 //! history and however hot it is; an open batch remembers one undo step for each wallet touched.
 
+use std::cmp::Ordering;
+
 use crate::{
     Balance, Operation, OperationId, OperationKind, Rejection, Side, Timestamp, Transfer, WalletId,
 };
@@ -191,7 +193,8 @@ impl Book {
     /// Applies a recorded transfer after the mark; the third step of a recovery.
     ///
     /// A wallet that was recorded later than this transfer already holds it and is left as it is;
-    /// for the others the transfer must follow from their state, or the record is damaged.
+    /// for the others the transfer must follow from their state, or the record is damaged. So it is
+    /// when the rules would never have accepted the transfer, whatever the state.
     pub fn replay(&mut self, transfer: &Transfer) -> Result<(), Damage> {
         if transfer.id.get() != self.last + 1 {
             return Err(Damage::OutOfOrder { expected: self.last + 1, found: transfer.id });
@@ -199,6 +202,15 @@ impl Book {
         let Transfer { id, amount, debit, credit, .. } = transfer;
         self.replay_side(*id, debit, |before| before.debited(*amount))?;
         self.replay_side(*id, credit, |before| before.credited(*amount))?;
+        // The rules that concern more than one side: a record that breaks them was never accepted.
+        let payer_is_system = self.system.contains(&debit.wallet);
+        let allowed = match transfer.kind {
+            OperationKind::Deposit => payer_is_system,
+            OperationKind::Transfer => !payer_is_system && debit.balance >= Balance::ZERO,
+        };
+        if !allowed || debit.wallet == credit.wallet {
+            return Err(Damage::DoesNotFollow(*id, debit.wallet));
+        }
         self.last = id.get();
         self.time = self.time.max(transfer.time);
         Ok(())
@@ -233,11 +245,15 @@ impl Book {
     ) -> Result<(), Damage> {
         let slot =
             self.slots.get_mut(index(side.wallet)).ok_or(Damage::WalletMissing(id, side.wallet))?;
-        if slot.last >= id.get() {
-            return Ok(());
-        }
-        let follows = side.previous.map_or(0, OperationId::get) == slot.last
-            && apply(slot.balance) == Some(side.balance);
+        let follows = match slot.last.cmp(&id.get()) {
+            Ordering::Less => {
+                side.previous.map_or(0, OperationId::get) == slot.last
+                    && apply(slot.balance) == Some(side.balance)
+            }
+            // The wallet was recorded right after this transfer: both must tell the same balance.
+            Ordering::Equal => side.balance == slot.balance,
+            Ordering::Greater => return Ok(()),
+        };
         if !follows {
             return Err(Damage::DoesNotFollow(id, side.wallet));
         }

@@ -8,6 +8,8 @@
 
 mod checkpoint;
 mod directory;
+#[cfg(test)]
+mod full_disk;
 mod gate;
 mod heads;
 mod people;

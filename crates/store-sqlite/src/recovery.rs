@@ -46,6 +46,13 @@ fn load_wallets(connection: &Connection, book: &mut Book, heads: &Heads) -> Resu
             heads.publish(wallet, last);
         }
     }
+    // Users and wallets are made together, so the newest user's wallet is the last one.
+    let newest: Option<u64> = connection
+        .query_row("SELECT wallet_id FROM user ORDER BY user_id DESC LIMIT 1", (), |row| row.get(0))
+        .optional()?;
+    if newest.unwrap_or(0) != book.wallets() {
+        return Err(OpenError::WalletMissing(newest.unwrap_or(0).max(book.wallets())));
+    }
     // The bank is made first, so that no person's wallet can ever be the one that may go negative.
     let first = ledger::WalletId::FIRST;
     match book.wallet(first) {

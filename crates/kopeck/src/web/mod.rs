@@ -1,10 +1,47 @@
-//! The pages. (Being built.)
+//! Owns the pages: what people see who use kopeck with a browser, in English and in Russian.
+//!
+//! Never: a rule of money, a session, a script, or an asset of another host; the pages work without
+//! JavaScript. Bounds: every form is answered by a redirect or by itself with what is wrong; nothing
+//! is kept between two requests but cookies.
+
+mod account;
+mod amount_field;
+mod assets;
+mod errors;
+mod format;
+mod forms;
+mod home;
+mod language;
+mod layout;
+mod money_forms;
+mod text;
+mod visit;
 
 use axum::Router;
+use axum::http::HeaderValue;
+use axum::middleware::from_fn;
+use axum::routing::get;
+
+pub(crate) use errors::{method_not_allowed, not_found, page as error_page, page_instead};
 
 use crate::app::AppState;
 
+/// When somebody who was sent away may come back, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
+
 /// Every page's route, and the answer for paths that nobody knows.
 pub(crate) fn routes() -> Router<AppState> {
+    let send = get(errors::home_instead).post(money_forms::send);
+    let deposit = get(errors::home_instead).post(money_forms::deposit);
     Router::new()
+        .route("/", get(home::home))
+        .route("/signup", get(account::sign_up_page).post(account::sign_up))
+        .route("/login", get(account::log_in_page).post(account::log_in))
+        .route("/logout", get(account::log_out_page).post(account::log_out))
+        .route("/send", send.fallback(method_not_allowed))
+        .route("/deposit", deposit.fallback(method_not_allowed))
+        .route("/assets/{file}", get(assets::serve))
+        .route("/favicon.ico", get(assets::favicon))
+        .fallback(not_found)
+        .layer(from_fn(language::layer))
 }

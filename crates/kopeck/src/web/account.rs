@@ -1,0 +1,305 @@
+//! Owns the pages on which people sign up, log in and log out.
+//!
+//! Never: whether they may (that is `auth`), or a password on a page. Bounds: one form a page; what
+//! is typed is as long as the body limit lets it be, and is shown again but for the password.
+
+use askama::Template;
+use axum::Form as Body;
+use axum::extract::State;
+use axum::extract::rejection::FormRejection;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use ledger::NAME_CHARS_MAX;
+use serde::Deserialize;
+
+use super::forms::{Field, Form};
+use super::language::Language;
+use super::layout::Layout;
+use super::text::Value;
+use super::visit::Visit;
+use crate::app::AppState;
+use crate::auth::{self, AuthError, LogIn, Secret, SessionToken, SignUp, cookies};
+use crate::problem::Problem;
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage {
+    layout: Layout,
+    heading: String,
+    lead: String,
+    form: Form,
+    other_question: String,
+    other_answer: String,
+    other_address: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "log_out.html")]
+struct LogOutPage {
+    layout: Layout,
+    form_token: Option<String>,
+}
+
+/// What the form of a page here sends. A field that is missing is an empty one.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct AccountInput {
+    form_token: String,
+    name: String,
+    email: String,
+    password: String,
+}
+
+type Sent = Result<Body<AccountInput>, FormRejection>;
+
+/// Which of the two pages with an account's form it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    SignUp,
+    LogIn,
+}
+
+/// A refusal: the field it is about, if any, and the code.
+type Refusal = (Option<&'static str>, &'static str);
+
+const STALE_FORM: Refusal = (None, "stale_form");
+
+/// `GET /signup`.
+pub(crate) async fn sign_up_page(visit: Visit) -> Response {
+    first_page(Door::SignUp, &visit)
+}
+
+/// `GET /login`.
+pub(crate) async fn log_in_page(visit: Visit) -> Response {
+    first_page(Door::LogIn, &visit)
+}
+
+/// The page for somebody who sent money and was not logged in, or no longer.
+pub(crate) fn log_in_first(visit: &Visit) -> Response {
+    let refusal = [(None, "log_in_first")];
+    page(Door::LogIn, visit, &AccountInput::default(), &refusal, StatusCode::UNAUTHORIZED)
+}
+
+fn first_page(door: Door, visit: &Visit) -> Response {
+    if visit.caller.is_some() {
+        return Redirect::to("/").into_response();
+    }
+    page(door, visit, &AccountInput::default(), &[], StatusCode::OK)
+}
+
+/// `POST /signup`.
+pub(crate) async fn sign_up(State(state): State<AppState>, visit: Visit, sent: Sent) -> Response {
+    let Ok(Body(input)) = sent else { return visit.error(StatusCode::BAD_REQUEST) };
+    if !visit.verify_token(&input.form_token) {
+        return page(Door::SignUp, &visit, &input, &[STALE_FORM], StatusCode::FORBIDDEN);
+    }
+    let refusals = every_refusal(&input);
+    if !refusals.is_empty() {
+        return page(Door::SignUp, &visit, &input, &refusals, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let (name, email) = (input.name.clone(), input.email.clone());
+    let wanted = SignUp { name, email, password: Secret::new(input.password.clone()) };
+    match auth::sign_up(&state, wanted, visit.client.address).await {
+        Ok((_, token)) => log_in_cookie(&state, &visit, &token),
+        Err(error) => refused(Door::SignUp, &visit, &input, error),
+    }
+}
+
+/// `POST /login`.
+pub(crate) async fn log_in(State(state): State<AppState>, visit: Visit, sent: Sent) -> Response {
+    let Ok(Body(input)) = sent else { return visit.error(StatusCode::BAD_REQUEST) };
+    if !visit.verify_token(&input.form_token) {
+        return page(Door::LogIn, &visit, &input, &[STALE_FORM], StatusCode::FORBIDDEN);
+    }
+    let mut refusals = Vec::new();
+    if input.email.trim().is_empty() {
+        refusals.push((Some("email"), AuthError::EmailMalformed.code()));
+    }
+    if input.password.is_empty() {
+        refusals.push((Some("password"), "password_missing"));
+    }
+    if !refusals.is_empty() {
+        return page(Door::LogIn, &visit, &input, &refusals, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let claim = LogIn { email: input.email.clone(), password: Secret::new(input.password.clone()) };
+    let former = visit.caller.as_ref().map(|caller| &caller.token);
+    match auth::log_in(&state, claim, visit.client.address, former).await {
+        Ok((_, token)) => log_in_cookie(&state, &visit, &token),
+        Err(error) => refused(Door::LogIn, &visit, &input, error),
+    }
+}
+
+/// `GET /logout`: asks, so that a link or a picture on another site logs nobody out; and says so to
+/// those who are logged out.
+pub(crate) async fn log_out_page(visit: Visit) -> Response {
+    let language = visit.language;
+    if visit.caller.is_none() {
+        let layout = visit.layout(&language.say("logged-out-title"), None);
+        let page = LogOutPage { layout, form_token: None };
+        return super::layout::answer(StatusCode::OK, &page);
+    }
+    ask_to_log_out(&visit, StatusCode::OK)
+}
+
+fn ask_to_log_out(visit: &Visit, status: StatusCode) -> Response {
+    let token = match visit.issue_token() {
+        Ok(token) => token,
+        Err(response) => return response,
+    };
+    // Its one button logs out: another one in the head would only be in the way.
+    let layout = visit.layout(&visit.language.say("log-out-title"), None);
+    let page = LogOutPage { layout, form_token: Some(token.text.clone()) };
+    token.answer(status, &page)
+}
+
+/// `POST /logout`.
+pub(crate) async fn log_out(State(state): State<AppState>, visit: Visit, sent: Sent) -> Response {
+    let Ok(Body(input)) = sent else { return visit.error(StatusCode::BAD_REQUEST) };
+    if let Some(caller) = &visit.caller {
+        if !visit.verify_token(&input.form_token) {
+            return ask_to_log_out(&visit, StatusCode::FORBIDDEN);
+        }
+        if let Err(error) = auth::log_out(&state, &caller.token).await {
+            return super::errors::page_instead(Problem::from(error), &visit.headers);
+        }
+    }
+    let clear = [(header::SET_COOKIE, cookies::clear_session(&visit.client))];
+    (clear, Redirect::to("/logout")).into_response()
+}
+
+fn log_in_cookie(state: &AppState, visit: &Visit, token: &SessionToken) -> Response {
+    let lives = state.sessions.expiry().absolute;
+    let set = [(header::SET_COOKIE, cookies::set_session(token, &visit.client, lives))];
+    (set, Redirect::to("/")).into_response()
+}
+
+/// Everything that is wrong with a sign-up, so that people put it right in one go.
+fn every_refusal(input: &AccountInput) -> Vec<Refusal> {
+    let password = Secret::new(input.password.clone());
+    let checks = [
+        auth::parse_name(&input.name).err(),
+        auth::parse_email(&input.email).err(),
+        auth::check_password(&password).err(),
+    ];
+    checks.into_iter().flatten().map(|error| (error.field(), error.code())).collect()
+}
+
+fn refused(door: Door, visit: &Visit, input: &AccountInput, error: AuthError) -> Response {
+    let refusal = (error.field(), error.code());
+    let mut problem = Problem::from(error).into_response();
+    let mut response = page(door, visit, input, &[refusal], problem.status());
+    // What the edge logs of it, and when to come back, stay as they are.
+    std::mem::swap(response.extensions_mut(), problem.extensions_mut());
+    if let Some(retry_after) = problem.headers_mut().remove(header::RETRY_AFTER) {
+        response.headers_mut().insert::<_>(header::RETRY_AFTER, retry_after as HeaderValue);
+    }
+    response
+}
+
+fn page(
+    door: Door,
+    visit: &Visit,
+    input: &AccountInput,
+    refusals: &[Refusal],
+    status: StatusCode,
+) -> Response {
+    let token = match visit.issue_token() {
+        Ok(token) => token,
+        Err(response) => return response,
+    };
+    let mut form = form(door, visit.language, input, &token.text);
+    for (field, code) in refusals {
+        form.refuse(*field, words(visit.language, code));
+    }
+    let page = account_page(door, visit, form);
+    token.answer(status, &page)
+}
+
+fn account_page(door: Door, visit: &Visit, form: Form) -> AccountPage {
+    let language = visit.language;
+    let (heading, lead, question, answer, other_address) = match door {
+        Door::SignUp => (
+            language.say("sign-up-title"),
+            language.say("sign-up-lead"),
+            language.say("sign-up-other"),
+            language.say("log-in"),
+            "/login",
+        ),
+        Door::LogIn => (
+            language.say("log-in-title"),
+            language.say("log-in-lead"),
+            language.say("log-in-other"),
+            language.say("sign-up-submit"),
+            "/signup",
+        ),
+    };
+    let mut layout = visit.layout(&heading, None);
+    if form.is_refused() {
+        layout.mark_refused(&heading);
+    }
+    let (other_question, other_answer) = (question, answer);
+    AccountPage { layout, heading, lead, form, other_question, other_answer, other_address }
+}
+
+fn form(door: Door, language: Language, input: &AccountInput, form_token: &str) -> Form {
+    let email = Field::email(language.say("field-email"), &input.email);
+    let (id, action, submit, fields) = match door {
+        Door::SignUp => {
+            let name = Field::text("name", language.say("field-name"), &input.name);
+            let password = Field::password(language.say("field-new-password"), "new-password");
+            let fields = vec![name.filled_by("name"), email.filled_by("email"), password];
+            ("sign-up-form", "/signup", language.say("sign-up-submit"), fields)
+        }
+        Door::LogIn => {
+            let password = Field::password(language.say("field-password"), "current-password");
+            ("log-in-form", "/login", language.say("log-in-submit"), vec![email, password])
+        }
+    };
+    let form_token = form_token.to_owned();
+    Form { id, action, submit, fields, form_token, key: None, problem: None }
+}
+
+/// The words for a code.
+fn words(language: Language, code: &str) -> String {
+    let values = [
+        ("max", Value::Count(NAME_CHARS_MAX)),
+        ("min", Value::Count(auth::password::PASSWORD_BYTES_MIN)),
+    ];
+    language.say_with(&format!("error-{code}"), &values)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ledger::LedgerError;
+
+    use super::{AuthError, Language, words};
+
+    #[test]
+    fn every_refusal_has_words() {
+        let errors = [
+            AuthError::NameMalformed,
+            AuthError::EmailMalformed,
+            AuthError::PasswordTooShort,
+            AuthError::PasswordTooLong,
+            AuthError::EmailTaken,
+            AuthError::WrongCredentials,
+            AuthError::TooManyAttempts { retry_after: Duration::ZERO },
+            AuthError::Overloaded,
+            AuthError::Ledger(LedgerError::Overloaded),
+            AuthError::Ledger(LedgerError::StorageFull),
+            AuthError::Ledger(LedgerError::Closed),
+            AuthError::Ledger(LedgerError::OutcomeUnknown(String::new())),
+            AuthError::Ledger(LedgerError::Unreadable(String::new())),
+            AuthError::Broken(String::new()),
+        ];
+        let codes = errors.iter().map(AuthError::code);
+        for code in codes.chain(["password_missing", "stale_form", "log_in_first"]) {
+            for language in Language::ALL {
+                let words = words(language, code);
+                assert!(!words.starts_with("error-") && !words.contains('{'), "{code}: {words}");
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Owns the page at `/`: the start page for strangers, and everybody else's wallet.
+//!
+//! Never: a movement of money (that is `money_forms`), or a word that the address alone makes up:
+//! what is said to be done is read from the wallet's own entries. Bounds: a page of the history has
+//! [`ENTRIES_PER_PAGE`] entries; the way back to newer pages remembers [`TRAIL_MAX`] of them.
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use ledger::{
+    Balance, Currency, Entry, EntryKind, LedgerError, OperationId, Page, Role, Statement, User,
+};
+use serde::Deserialize;
+
+use super::errors;
+use super::format::{self, Moment};
+use super::forms::Form;
+use super::language::Language;
+use super::layout::{self, Layout};
+use super::money_forms::{self, MoneyForm};
+use super::text::Value;
+use super::visit::Visit;
+use crate::app::AppState;
+use crate::auth::Caller;
+use crate::clock;
+use crate::problem::Problem;
+
+const ENTRIES_PER_PAGE: usize = 20;
+const TRAIL_MAX: usize = 100;
+/// How long after an operation its page may say that it was just done.
+const JUST_DONE: Duration = Duration::from_secs(10 * 60);
+/// A balance longer than this is set smaller, so that it stays on one line of a phone.
+const BALANCE_CHARS_SHORT: usize = 12;
+
+#[derive(Template)]
+#[template(path = "landing.html")]
+struct LandingPage {
+    layout: Layout,
+}
+
+#[derive(Template)]
+#[template(path = "wallet.html")]
+struct WalletPage {
+    layout: Layout,
+    name: String,
+    wallet: String,
+    is_bank: bool,
+    balance: String,
+    balance_is_long: bool,
+    bank_hint: Option<String>,
+    flash: Option<String>,
+    form: Form,
+    zone: String,
+    rows: Vec<Row>,
+    empty_hint: String,
+    newer: Option<String>,
+    older: Option<String>,
+}
+
+/// An entry as the history shows it.
+struct Row {
+    operation: OperationId,
+    what: String,
+    details: Option<String>,
+    time: Moment,
+    amount: String,
+    came_in: bool,
+    balance: String,
+}
+
+/// What the address of the wallet's page may say.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct HomeQuery {
+    /// The newest entry wanted.
+    from: Option<String>,
+    /// Where the newer pages that led here start, the newest first, separated by dots.
+    trail: Option<String>,
+    /// The operation that was just done.
+    done: Option<String>,
+}
+
+/// `GET /`.
+pub(crate) async fn home(
+    State(state): State<AppState>,
+    visit: Visit,
+    query: Result<Query<HomeQuery>, QueryRejection>,
+) -> Response {
+    let Some(caller) = visit.caller.clone() else {
+        let layout = visit.layout(&visit.language.say("landing-title"), None);
+        return layout::answer(StatusCode::OK, &LandingPage { layout });
+    };
+    let Ok(Query(query)) = query else { return visit.error(StatusCode::NOT_FOUND) };
+    wallet(&state, &visit, &caller, &query, MoneyForm::default(), StatusCode::OK).await
+}
+
+/// The caller's wallet, with the form that moves money as it is given.
+pub(crate) async fn wallet(
+    state: &AppState,
+    visit: &Visit,
+    caller: &Caller,
+    query: &HomeQuery,
+    form: MoneyForm,
+    status: StatusCode,
+) -> Response {
+    let from = match query.from.as_deref().map(OperationId::parse) {
+        Some(None) => return visit.error(StatusCode::NOT_FOUND),
+        from => from.flatten(),
+    };
+    let page = Page { from, limit: ENTRIES_PER_PAGE };
+    let statement = match state.ledger.statement(caller.user.wallet, page).await {
+        Ok(Some(statement)) => statement,
+        Ok(None) | Err(LedgerError::NoSuchEntry) => return visit.error(StatusCode::NOT_FOUND),
+        Err(error) => return errors::page_instead(Problem::from(error), &visit.headers),
+    };
+    let flash = match query.done.as_deref().and_then(OperationId::parse) {
+        Some(done) => flash(state, visit.language, caller, done).await,
+        None => None,
+    };
+    let token = match visit.issue_token() {
+        Ok(token) => token,
+        Err(response) => return response,
+    };
+    let teller = Teller::new(state, visit.language, &caller.user);
+    let Some(form) = money_forms::form(form, &teller, statement.balance, &token.text) else {
+        return visit.error(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let title = visit.language.say("wallet-title");
+    let mut layout = visit.layout(&title, Some(&token));
+    if form.is_refused() {
+        layout.mark_refused(&title);
+    }
+    let page = wallet_page(layout, &teller, &statement, query, flash, form);
+    token.answer(status, &page)
+}
+
+/// What was just done, in words: only of the caller's own, and only for a while, so that an address
+/// that somebody else made up says nothing that is not so.
+async fn flash(
+    state: &AppState,
+    language: Language,
+    caller: &Caller,
+    done: OperationId,
+) -> Option<String> {
+    let page = Page { from: Some(done), limit: 1 };
+    let statement = state.ledger.statement(caller.user.wallet, page).await.ok()??;
+    let entry = statement.entries.into_iter().next()?;
+    let teller = Teller::new(state, language, &caller.user);
+    let recent = entry.time >= clock::before(clock::now(), JUST_DONE);
+    (recent && !teller.came_in(&entry)).then(|| teller.done(&entry))
+}
+
+/// Says things about one wallet in one language.
+pub(crate) struct Teller<'a> {
+    /// The language.
+    pub(crate) language: Language,
+    /// The currency of all wallets.
+    pub(crate) currency: Currency,
+    /// The wallet's owner.
+    pub(crate) user: &'a User,
+    zone: chrono_tz::Tz,
+}
+
+impl<'a> Teller<'a> {
+    fn new(state: &AppState, language: Language, user: &'a User) -> Self {
+        let (currency, zone) = (state.ledger.currency(), state.config.time_zone);
+        Self { language, currency, user, zone }
+    }
+
+    /// Whether this wallet's owner pays into wallets instead of sending from an own one.
+    pub(crate) fn is_bank(&self) -> bool {
+        self.user.role == Role::Bank
+    }
+
+    /// A balance.
+    pub(crate) fn balance(&self, balance: Balance) -> String {
+        format::balance(balance, self.language, self.currency)
+    }
+
+    fn came_in(&self, entry: &Entry) -> bool {
+        match entry.kind {
+            EntryKind::TransferIn => true,
+            EntryKind::TransferOut => false,
+            EntryKind::Deposit => !self.is_bank(),
+        }
+    }
+
+    fn done(&self, entry: &Entry) -> String {
+        let amount = format::amount(entry.amount, self.language, self.currency);
+        let (wallet, balance) = (entry.counterparty.to_string(), self.balance(entry.balance));
+        let values = [
+            ("amount", Value::Text(&amount)),
+            ("wallet", Value::Text(&wallet)),
+            ("balance", Value::Text(&balance)),
+        ];
+        match entry.kind {
+            EntryKind::Deposit => self.language.say_with("paid-in", &values),
+            _ => self.language.say_with("sent", &values),
+        }
+    }
+
+    fn row(&self, entry: &Entry) -> Row {
+        let counterparty = entry.counterparty.to_string();
+        let what = match entry.kind {
+            EntryKind::TransferIn => self.language.say_one("entry-in", "wallet", &counterparty),
+            EntryKind::TransferOut => self.language.say_one("entry-out", "wallet", &counterparty),
+            EntryKind::Deposit if self.is_bank() => {
+                self.language.say_one("entry-deposit-made", "wallet", &counterparty)
+            }
+            EntryKind::Deposit => self.language.say("entry-deposit"),
+        };
+        let came_in = self.came_in(entry);
+        Row {
+            operation: entry.operation,
+            what,
+            details: entry.details.as_ref().map(|details| details.as_str().to_owned()),
+            time: format::moment(entry.time, self.language, self.zone),
+            amount: format::movement(entry.amount, came_in, self.language, self.currency),
+            came_in,
+            balance: self.balance(entry.balance),
+        }
+    }
+
+    fn bank_hint(&self, balance: Balance) -> Option<String> {
+        if !self.is_bank() {
+            return None;
+        }
+        if balance == Balance::ZERO {
+            return Some(self.language.say("bank-balance-hint-none"));
+        }
+        let amount = format::magnitude(balance, self.language, self.currency);
+        Some(self.language.say_one("bank-balance-hint", "amount", &amount))
+    }
+}
+
+fn wallet_page(
+    layout: Layout,
+    teller: &Teller<'_>,
+    statement: &Statement,
+    query: &HomeQuery,
+    flash: Option<String>,
+    form: Form,
+) -> WalletPage {
+    let language = teller.language;
+    let balance = teller.balance(statement.balance);
+    let wallet = statement.wallet.to_string();
+    let empty_hint = match teller.is_bank() {
+        true => language.say("history-empty-bank"),
+        false => language.say_one("history-empty", "wallet", &wallet),
+    };
+    let (newer, older) = neighbours(query, statement.next);
+    WalletPage {
+        layout,
+        name: teller.user.name.clone(),
+        is_bank: teller.is_bank(),
+        balance_is_long: balance.chars().count() > BALANCE_CHARS_SHORT,
+        balance,
+        bank_hint: teller.bank_hint(statement.balance),
+        flash,
+        form,
+        zone: language.say_one("history-zone", "zone", teller.zone.name()),
+        rows: statement.entries.iter().map(|entry| teller.row(entry)).collect(),
+        empty_hint,
+        wallet,
+        newer,
+        older,
+    }
+}
+
+/// The addresses of the newer and of the older page.
+///
+/// A cursor leads to older entries only, so the way that led here is in the address.
+fn neighbours(query: &HomeQuery, next: Option<OperationId>) -> (Option<String>, Option<String>) {
+    let from = query.from.as_deref().and_then(OperationId::parse);
+    let trail = query.trail.as_deref().unwrap_or_default();
+    let mut trail: Vec<OperationId> = trail.split('.').filter_map(OperationId::parse).collect();
+    let oldest_kept = trail.len().saturating_sub(TRAIL_MAX);
+    trail.drain(..oldest_kept);
+    let newer = from.map(|_| match trail.split_last() {
+        Some((last, rest)) => address(*last, rest),
+        None => "/#history".to_owned(),
+    });
+    let older = next.map(|next| {
+        let way: Vec<OperationId> = trail.iter().copied().chain(from).collect();
+        address(next, &way)
+    });
+    (newer, older)
+}
+
+fn address(from: OperationId, trail: &[OperationId]) -> String {
+    let trail: Vec<String> = trail.iter().map(ToString::to_string).collect();
+    let trail = trail.join(".");
+    let and_trail = if trail.is_empty() { String::new() } else { format!("&trail={trail}") };
+    format!("/?from={from}{and_trail}#history")
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::OperationId;
+
+    use super::{HomeQuery, TRAIL_MAX, neighbours};
+
+    #[test]
+    fn the_way_back_is_in_the_address() {
+        let check = |from: &str, trail: &str, next: u64, newer: &str, older: &str| {
+            let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let query = HomeQuery { from: given(from), trail: given(trail), done: None };
+            let found = neighbours(&query, OperationId::new(next));
+            assert_eq!(found, (given(newer), given(older)), "{from} {trail}");
+        };
+        check("", "", 0, "", "");
+        check("", "", 80, "", "/?from=80#history");
+        check("80", "", 60, "/#history", "/?from=60&trail=80#history");
+        check("60", "80", 40, "/?from=80#history", "/?from=40&trail=80.60#history");
+        check("40", "80.60", 0, "/?from=60&trail=80#history", "");
+        check("40", "x..-1", 0, "/#history", "");
+    }
+
+    #[test]
+    fn the_way_back_is_bounded() {
+        let trail = vec!["7"; 10 * TRAIL_MAX].join(".");
+        let query = HomeQuery { from: Some("5".to_owned()), trail: Some(trail), done: None };
+        let (newer, older) = neighbours(&query, OperationId::new(3));
+        assert!(newer.unwrap().len() < 300 && older.unwrap().len() < 300);
+    }
+}

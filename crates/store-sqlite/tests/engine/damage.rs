@@ -1,0 +1,98 @@
+//! A damaged record is named at the start, or when it is read, and never served.
+
+use ledger::{Ledger, LedgerError, Page};
+use rusqlite::Connection;
+use store_sqlite::OpenError;
+
+use crate::support::{Engine, connect, wait, wallet};
+
+/// An engine whose wallet table knows nothing of its operations, so that a start replays them all.
+fn damaged(statement: &'static str) -> Result<Engine, OpenError> {
+    let engine = Engine::with_people(2);
+    engine.deposit(2, 1_000).unwrap();
+    engine.transfer(2, 3, 10).unwrap();
+    engine.transfer(3, 2, 4).unwrap();
+    engine.reopen_after(|file| {
+        let unswept = "UPDATE wallet SET balance_minor = 0, last_operation_id = NULL;
+                       UPDATE ledger SET sweep_operation_id = 0;";
+        file.execute_batch(unswept).unwrap();
+        file.execute_batch(statement).unwrap();
+    })
+}
+
+fn check(statement: &'static str, named: &str) {
+    match damaged(statement) {
+        Ok(_) => panic!("opened after {statement}"),
+        Err(error) => {
+            let error = error.to_string();
+            assert!(error.contains(named), "{statement}: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_undamaged_file_replays() {
+    let engine = damaged("").unwrap();
+    assert_eq!(engine.recovered.replayed, 3);
+    assert_eq!((engine.balance(1), engine.balance(2), engine.balance(3)), (-1_000, 994, 6));
+}
+
+#[test]
+fn what_does_not_follow_is_named_by_its_operation() {
+    let at = "WHERE operation_id = 2";
+    check(leak(format!("UPDATE transfer SET amount_minor = 11 {at}")), "operation 2 ");
+    check(leak(format!("UPDATE transfer SET amount_minor = 0 {at}")), "operation 2 ");
+    check(leak(format!("UPDATE transfer SET debit_balance_minor = 989 {at}")), "operation 2 ");
+    check(leak(format!("UPDATE transfer SET credit_balance_minor = 9 {at}")), "operation 2 ");
+    check(leak(format!("UPDATE transfer SET credit_wallet_id = 9 {at}")), "wallet 9");
+    check(leak(format!("UPDATE transfer SET credit_wallet_id = 1 {at}")), "operation 2 ");
+    check(leak(format!("UPDATE transfer SET debit_previous_id = NULL {at}")), "operation 2 ");
+    check(leak(format!("UPDATE transfer SET kind = 7 {at}")), "operation 2 ");
+    check(leak(format!("DELETE FROM transfer {at}")), "operation 3 stands where operation 2");
+    check("DELETE FROM transfer WHERE operation_id = 1", "operation 2 stands where operation 1");
+}
+
+fn leak(statement: String) -> &'static str {
+    statement.leak()
+}
+
+#[test]
+fn a_wallet_table_that_does_not_fit_is_named() {
+    let rows = |statement: &'static str, named: &str| {
+        let engine = Engine::with_people(2);
+        engine.deposit(2, 1_000).unwrap();
+        let error = engine
+            .reopen_after(|file: &Connection| file.execute_batch(statement).unwrap())
+            .err()
+            .expect(statement)
+            .to_string();
+        assert!(error.contains(named), "{statement}: {error}");
+    };
+    rows("UPDATE wallet SET balance_minor = 1001 WHERE wallet_id = 2", "sum to 1 minor units");
+    rows("DELETE FROM wallet WHERE wallet_id = 2", "wallet 3 in its place");
+    rows("DELETE FROM wallet WHERE wallet_id = 3", "wallet 3 in its place");
+    rows("UPDATE wallet SET last_operation_id = 2 WHERE wallet_id = 2", "operation 2");
+    rows("DELETE FROM transfer", "operation 1 is missing");
+    rows("UPDATE wallet SET system = 0 WHERE wallet_id = 1", "wallet 1");
+    rows(
+        "UPDATE wallet SET balance_minor = -1 WHERE wallet_id = 3;
+         UPDATE wallet SET balance_minor = 1001 WHERE wallet_id = 2",
+        "wallet 3 is below zero",
+    );
+    rows("DELETE FROM ledger", "damaged");
+}
+
+#[test]
+fn damage_met_by_a_reader_halts_the_engine() {
+    let engine = Engine::with_people(2);
+    engine.deposit(2, 1_000).unwrap();
+    engine.transfer(2, 3, 10).unwrap();
+    connect(engine.dir()).execute("DELETE FROM transfer WHERE operation_id = 1", ()).unwrap();
+    let halted = engine.store.halted();
+    let page = Page { from: None, limit: 10 };
+    let error = wait(engine.store.statement(wallet(2), page)).unwrap_err();
+    assert!(matches!(&error, LedgerError::Unreadable(why) if why.contains("operation 2")));
+    assert!(wait(halted).contains("operation 2 points to 1"));
+    let refused = engine.store.submit(vec![]);
+    assert_eq!(wait(refused), Err(LedgerError::Closed));
+}

@@ -1,0 +1,13 @@
+//! The embedded engine from outside: what it promises, across restarts, kills and damage.
+
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod damage;
+mod keys;
+mod killed;
+mod ledger;
+mod opening;
+mod people;
+mod shell;
+mod support;

@@ -1,0 +1,73 @@
+//! What a start accepts and what it refuses, with a sentence that says what to do.
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::support::{Engine, open, open_in};
+
+fn refusal(result: Result<Engine, store_sqlite::OpenError>) -> String {
+    result.err().expect("it opened").to_string()
+}
+
+#[test]
+fn a_second_process_is_kept_out_until_the_first_has_gone() {
+    let engine = Engine::with_people(0);
+    let second = open(engine.dir()).err().unwrap().to_string();
+    assert!(second.contains("in use by another kopeck process"), "{second}");
+    let engine = engine.reopen().unwrap();
+    assert_eq!(engine.recovered.wallets, 1);
+}
+
+#[test]
+fn a_new_directory_is_made_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("a/b");
+    let (store, recovered) = open(&dir).unwrap();
+    assert!(recovered.created);
+    let mode = std::fs::metadata(&dir).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    store.close();
+    let (_, recovered) = open(&dir).unwrap();
+    assert!(!recovered.created);
+}
+
+#[test]
+fn another_currency_is_refused() {
+    let dir = TempDir::new().unwrap();
+    open(dir.path()).unwrap().0.close();
+    let refused = open_in(dir.path(), "USD").err().unwrap().to_string();
+    assert!(refused.contains("kept in RUB, not in USD"), "{refused}");
+    open(dir.path()).unwrap();
+}
+
+#[test]
+fn another_programs_file_is_refused_untouched() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("kopeck.db");
+    Connection::open(&file).unwrap().execute_batch("CREATE TABLE theirs (it)").unwrap();
+    let refused = open(dir.path()).err().unwrap().to_string();
+    assert!(refused.contains("not kopeck's"), "{refused}");
+    let tables: i64 = Connection::open(&file)
+        .unwrap()
+        .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(tables, 1);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("kopeck.db"), "not a database, but long enough".repeat(99))
+        .unwrap();
+    let refused = open(dir.path()).err().unwrap().to_string();
+    assert!(refused.contains("cannot be read"), "{refused}");
+}
+
+#[test]
+fn a_newer_version_is_refused() {
+    let refused = refusal(Engine::with_people(0).reopen_after(|file| {
+        file.pragma_update(None, "user_version", 99).unwrap();
+    }));
+    assert!(refused.contains("version 99"), "{refused}");
+}

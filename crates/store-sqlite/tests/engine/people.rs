@@ -1,0 +1,93 @@
+//! Users and sessions: made together with the wallet, found again, closed for good.
+
+use ledger::{LedgerError, People, Role, Session, Timestamp, UserId};
+
+use crate::support::{Engine, new_user, wait};
+
+fn session(token: u8, user: u64, at: i64) -> Session {
+    let at = Timestamp::from_micros(at);
+    Session { token_hash: [token; 32], user: UserId::new(user).unwrap(), opened: at, seen: at }
+}
+
+#[test]
+fn numbers_are_dense_and_an_address_is_taken_once() {
+    let engine = Engine::with_people(0);
+    let user = engine.sign_up("Ann@localhost", Role::Person).unwrap();
+    assert_eq!((user.id.get(), user.wallet.get()), (2, 2));
+    engine.sign_up("ann@LOCALHOST", Role::Person).unwrap_err();
+    let user = engine.sign_up("bob@localhost", Role::Person).unwrap();
+    assert_eq!((user.id.get(), user.wallet.get()), (3, 3));
+    assert_eq!(engine.statement(3, None, 1).owner, user.id);
+    let engine = engine.reopen().unwrap();
+    let found = wait(engine.store.credentials("ann@localhost")).unwrap().unwrap();
+    assert_eq!(found.user.email, "Ann@localhost");
+    assert_eq!(found.password_hash, "$argon2id$of-nothing");
+    assert_eq!(wait(engine.store.credentials("eve@localhost")).unwrap(), None);
+    let bank = wait(engine.store.bank()).unwrap().unwrap();
+    assert_eq!((bank.id, bank.role), (UserId::FIRST, Role::Bank));
+}
+
+#[test]
+fn the_same_address_at_the_same_time_makes_one_user() {
+    let engine = Engine::with_people(0);
+    let both = [(); 2].map(|()| engine.store.sign_up(new_user("ann@localhost", Role::Person)));
+    let made = both.into_iter().map(wait).filter(|it| matches!(it, Ok(Ok(_))));
+    assert_eq!(made.count(), 1);
+}
+
+#[test]
+fn a_session_outlives_a_restart_until_it_is_closed() {
+    let engine = Engine::with_people(1);
+    wait(engine.store.open_session(session(7, 2, 1_000))).unwrap();
+    wait(engine.store.touch_session([7; 32], Timestamp::from_micros(5_000))).unwrap();
+    wait(engine.store.touch_session([7; 32], Timestamp::from_micros(4_000))).unwrap();
+    let engine = engine.reopen().unwrap();
+    let (found, user) = wait(engine.store.session([7; 32])).unwrap().unwrap();
+    assert_eq!((found.opened.micros(), found.seen.micros()), (1_000, 5_000));
+    assert_eq!(user.wallet.get(), 2);
+    wait(engine.store.close_session([7; 32])).unwrap();
+    wait(engine.store.touch_session([7; 32], Timestamp::from_micros(6_000))).unwrap();
+    assert_eq!(wait(engine.store.session([7; 32])).unwrap(), None);
+    wait(engine.store.close_session([7; 32])).unwrap();
+}
+
+#[test]
+fn a_new_password_closes_the_users_sessions_and_nobody_elses() {
+    let engine = Engine::with_people(2);
+    wait(engine.store.open_session(session(2, 2, 0))).unwrap();
+    wait(engine.store.open_session(session(3, 3, 0))).unwrap();
+    wait(engine.store.set_password(UserId::new(2).unwrap(), "new".to_owned())).unwrap();
+    assert_eq!(wait(engine.store.session([2; 32])).unwrap(), None);
+    assert!(wait(engine.store.session([3; 32])).unwrap().is_some());
+    let found = wait(engine.store.credentials("2@localhost")).unwrap().unwrap();
+    assert_eq!(found.password_hash, "new");
+}
+
+#[test]
+fn expired_sessions_are_forgotten() {
+    let engine = Engine::with_people(1);
+    for (token, at) in [(1, 10), (2, 20), (3, 30)] {
+        wait(engine.store.open_session(session(token, 2, at))).unwrap();
+    }
+    wait(engine.store.touch_session([1; 32], Timestamp::from_micros(90))).unwrap();
+    let forget = |opened, seen| {
+        wait(
+            engine
+                .store
+                .forget_sessions(Timestamp::from_micros(opened), Timestamp::from_micros(seen)),
+        )
+        .unwrap();
+        [1, 2, 3].map(|token| wait(engine.store.session([token; 32])).unwrap().is_some())
+    };
+    assert_eq!(forget(0, 25), [true, false, true]);
+    assert_eq!(forget(15, 0), [false, false, true]);
+}
+
+#[test]
+fn a_stopped_engine_says_so() {
+    let engine = Engine::with_people(0);
+    engine.store.close();
+    assert_eq!(wait(engine.store.bank()), Err(LedgerError::Closed));
+    let late = wait(engine.store.sign_up(new_user("late@localhost", Role::Person)));
+    assert_eq!(late, Err(LedgerError::Closed));
+}

@@ -1,0 +1,131 @@
+//! An engine on a directory of its own, driven without a runtime of the caller's.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use ledger::{
+    Amount, Currency, Details, EmailTaken, IdempotencyKey, Ledger, NewUser, Operation, OperationId,
+    OperationKind, Outcome, Page, People, Receipt, Rejection, Role, Statement, Submission, User,
+    WalletId,
+};
+use rusqlite::Connection;
+use store_sqlite::{OpenError, Options, Recovered, SqliteStore, Unobserved};
+use tempfile::TempDir;
+
+pub(crate) struct Engine {
+    pub(crate) store: SqliteStore,
+    pub(crate) recovered: Recovered,
+    dir: Arc<TempDir>,
+}
+
+impl Engine {
+    /// A new engine with the bank and `people` wallets, numbered from 2.
+    pub(crate) fn with_people(people: u64) -> Self {
+        let engine = Self::on(Arc::new(TempDir::new().unwrap())).unwrap();
+        engine.sign_up("bank@localhost", Role::Bank).unwrap();
+        for number in 2..2 + people {
+            engine.sign_up(&format!("{number}@localhost"), Role::Person).unwrap();
+        }
+        engine
+    }
+
+    fn on(dir: Arc<TempDir>) -> Result<Self, OpenError> {
+        let (store, recovered) = open(dir.path())?;
+        Ok(Self { store, recovered, dir })
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Stops the engine cleanly and opens it again.
+    pub(crate) fn reopen(self) -> Result<Self, OpenError> {
+        self.reopen_after(|_| {})
+    }
+
+    /// Stops the engine cleanly, lets `tamper` at the data file, and opens it again.
+    pub(crate) fn reopen_after(self, tamper: impl FnOnce(&Connection)) -> Result<Self, OpenError> {
+        self.store.close();
+        let dir = Arc::clone(&self.dir);
+        drop(self);
+        tamper(&connect(dir.path()));
+        Self::on(dir)
+    }
+
+    pub(crate) fn sign_up(&self, email: &str, role: Role) -> Result<User, EmailTaken> {
+        wait(self.store.sign_up(new_user(email, role))).unwrap()
+    }
+
+    pub(crate) fn submit(&self, submission: Submission) -> Outcome {
+        wait(self.store.submit(vec![submission])).unwrap().remove(0)
+    }
+
+    pub(crate) fn deposit(&self, to: u64, minor: i64) -> Result<Receipt, Rejection> {
+        self.submit(submission(OperationKind::Deposit, 1, to, minor))
+    }
+
+    pub(crate) fn transfer(&self, from: u64, to: u64, minor: i64) -> Result<Receipt, Rejection> {
+        self.submit(submission(OperationKind::Transfer, from, to, minor))
+    }
+
+    pub(crate) fn statement(&self, number: u64, from: Option<u64>, limit: usize) -> Statement {
+        let page = Page { from: from.map(|from| OperationId::new(from).unwrap()), limit };
+        wait(self.store.statement(wallet(number), page)).unwrap().unwrap()
+    }
+
+    pub(crate) fn balance(&self, number: u64) -> i64 {
+        self.statement(number, None, 0).balance.minor()
+    }
+}
+
+pub(crate) fn open(dir: &Path) -> Result<(SqliteStore, Recovered), OpenError> {
+    open_in(dir, "RUB")
+}
+
+pub(crate) fn open_in(dir: &Path, currency: &str) -> Result<(SqliteStore, Recovered), OpenError> {
+    SqliteStore::open(Options {
+        dir: dir.to_owned(),
+        currency: Currency::parse(currency).unwrap(),
+        queue_operations_max: 100_000,
+        observer: Arc::new(Unobserved),
+    })
+}
+
+/// The data file as any other program would open it.
+pub(crate) fn connect(dir: &Path) -> Connection {
+    Connection::open(dir.join("kopeck.db")).unwrap()
+}
+
+pub(crate) fn new_user(email: &str, role: Role) -> NewUser {
+    NewUser {
+        role,
+        name: format!("The one of {email}"),
+        email: email.to_owned(),
+        email_key: email.to_lowercase(),
+        password_hash: "$argon2id$of-nothing".to_owned(),
+    }
+}
+
+pub(crate) fn wallet(number: u64) -> WalletId {
+    WalletId::new(number).unwrap()
+}
+
+pub(crate) fn submission(kind: OperationKind, debit: u64, credit: u64, minor: i64) -> Submission {
+    let operation = Operation {
+        kind,
+        debit: wallet(debit),
+        credit: wallet(credit),
+        amount: Amount::from_minor(minor).unwrap(),
+        details: Details::parse("за чай").unwrap(),
+    };
+    Submission { operation, key: None }
+}
+
+pub(crate) fn keyed(submission: Submission, key: &str) -> Submission {
+    Submission { key: Some(IdempotencyKey::parse(key).unwrap()), ..submission }
+}
+
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
