@@ -103,6 +103,26 @@ async fn a_trusted_proxy_says_who_and_how() {
     sign_up(&strict, "b", "192.0.2.2").await.expect_problem(429, "too_many_attempts");
 }
 
+#[tokio::test]
+async fn people_see_pages_and_programs_problems() {
+    let service = Service::start();
+    let client = service.client();
+    let send = async |method: &str, path: &str, accept: &str| {
+        let request = client.request(method, path).header("accept", accept);
+        client.send(request.header("sec-fetch-site", "cross-site")).await
+    };
+    let answer = send("POST", "/login", "text/html,*/*").await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.header("content-type").starts_with("text/html"), "{}", answer.text);
+    let answer = send("POST", "/login", "*/*").await;
+    answer.expect_problem(403, "cross_site_request");
+    let answer = send("POST", "/api/login", "text/html").await;
+    answer.expect_problem(403, "cross_site_request");
+    let answer = send("GET", "/nothing", "text/html").await;
+    assert_eq!(answer.status, 404);
+    assert!(answer.header("content-type").starts_with("text/html"), "{}", answer.text);
+}
+
 /// Sends `text` and gives back what comes until the service closes the connection.
 fn talk(service: &Service, text: &str) -> (String, Duration) {
     let address = service.url().strip_prefix("http://").unwrap();
