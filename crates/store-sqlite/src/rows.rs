@@ -7,9 +7,10 @@ use ledger::{
     Amount, Balance, Details, IdempotencyKey, OperationId, OperationKind, Side, Timestamp,
     Transfer, WalletId, WalletKind, WalletState,
 };
-use rusqlite::{Row, Statement};
+use rusqlite::{Connection, Row, Statement};
 
-pub(crate) const INSERT_TRANSFER: &str = "INSERT INTO transfer VALUES (?,?,?,?,?,?,?,?,?,?,?,?)";
+/// Appends a transfer after the last one: SQLite gives the next id without looking for its place.
+pub(crate) const INSERT_TRANSFER: &str = "INSERT INTO transfer VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?)";
 
 /// The columns that [`read_transfer`] reads, in its order.
 macro_rules! select_transfer {
@@ -42,26 +43,31 @@ struct RowDamage {
     column: usize,
 }
 
-/// Appends a transfer.
+/// Appends a transfer, and makes sure that it stands where the book says.
 pub(crate) fn insert_transfer(
+    connection: &Connection,
     insert: &mut Statement<'_>,
     transfer: &Transfer,
     key: Option<&IdempotencyKey>,
 ) -> rusqlite::Result<()> {
     let id = |id: OperationId| id.get().cast_signed();
-    insert.raw_bind_parameter(1, id(transfer.id))?;
-    insert.raw_bind_parameter(2, kind_number(transfer.kind))?;
-    insert.raw_bind_parameter(3, transfer.debit.wallet.get().cast_signed())?;
-    insert.raw_bind_parameter(4, transfer.credit.wallet.get().cast_signed())?;
-    insert.raw_bind_parameter(5, transfer.amount.minor())?;
-    insert.raw_bind_parameter(6, transfer.debit.balance.minor())?;
-    insert.raw_bind_parameter(7, transfer.credit.balance.minor())?;
-    insert.raw_bind_parameter(8, transfer.debit.previous.map(id))?;
-    insert.raw_bind_parameter(9, transfer.credit.previous.map(id))?;
-    insert.raw_bind_parameter(10, transfer.time.micros())?;
-    insert.raw_bind_parameter(11, transfer.details.as_ref().map(Details::as_str))?;
-    insert.raw_bind_parameter(12, key.map(IdempotencyKey::as_str))?;
-    insert.raw_execute().map(|_| ())
+    insert.raw_bind_parameter(1, kind_number(transfer.kind))?;
+    insert.raw_bind_parameter(2, transfer.debit.wallet.get().cast_signed())?;
+    insert.raw_bind_parameter(3, transfer.credit.wallet.get().cast_signed())?;
+    insert.raw_bind_parameter(4, transfer.amount.minor())?;
+    insert.raw_bind_parameter(5, transfer.debit.balance.minor())?;
+    insert.raw_bind_parameter(6, transfer.credit.balance.minor())?;
+    insert.raw_bind_parameter(7, transfer.debit.previous.map(id))?;
+    insert.raw_bind_parameter(8, transfer.credit.previous.map(id))?;
+    insert.raw_bind_parameter(9, transfer.time.micros())?;
+    insert.raw_bind_parameter(10, transfer.details.as_ref().map(Details::as_str))?;
+    insert.raw_bind_parameter(11, key.map(IdempotencyKey::as_str))?;
+    insert.raw_execute()?;
+    if connection.last_insert_rowid() == id(transfer.id) {
+        Ok(())
+    } else {
+        Err(damaged(transfer.id.get(), 0))
+    }
 }
 
 /// Reads a transfer from a row of `select_transfer!`.

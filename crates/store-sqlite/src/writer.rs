@@ -252,7 +252,7 @@ impl<'w> Desk<'w> {
         }
         match self.book.decide(&operation, self.now) {
             Ok(transfer) => {
-                rows::insert_transfer(&mut self.insert, &transfer, key.as_ref())?;
+                rows::insert_transfer(self.connection, &mut self.insert, &transfer, key.as_ref())?;
                 Ok(Ok(Receipt { transfer, replayed: false }))
             }
             Err(rejection) => Ok(Err(rejection)),

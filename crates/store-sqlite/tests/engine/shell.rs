@@ -57,3 +57,35 @@ fn a_reader_that_stays_does_not_stop_the_writer() {
     assert_eq!(seen, 1, "a reader sees one state");
     assert_eq!(engine.balance(2), 51);
 }
+
+/// The queries of docs/data-file.md, as they stand there.
+#[test]
+fn the_documented_queries_answer() {
+    let engine = Engine::with_people(2);
+    engine.deposit(2, 11_560).unwrap();
+    engine.transfer(2, 3, 1_110).unwrap();
+    let file = connect(engine.dir());
+    let page = include_str!("../../../../docs/data-file.md");
+    let queries: Vec<String> = page
+        .split("\n\n")
+        .filter(|block| block.starts_with("    SELECT") || block.starts_with("    WITH"))
+        .map(|query| query.replace("test1@localhost.ru", "2@localhost"))
+        .collect();
+    let rows = |query: &String| -> Vec<String> {
+        let mut select = file.prepare(query).unwrap();
+        let last = select.column_count() - 1;
+        let rows = select.query_map((), |row| {
+            let value: rusqlite::types::Value = row.get(last)?;
+            Ok(format!("{value:?}"))
+        });
+        rows.unwrap().map(Result::unwrap).collect()
+    };
+    let answers: Vec<_> = queries.iter().map(rows).collect();
+    assert_eq!(answers.len(), 3);
+    assert_eq!(answers[0].len(), 2);
+    assert_eq!(answers[1], ["Text(\"104.50\")"]);
+    assert_eq!(answers[2], Vec::<String>::new());
+    // The last one is worth its name: it finds what it is there to find.
+    file.execute("UPDATE transfer SET amount_minor = 1111 WHERE operation_id = 2", ()).unwrap();
+    assert_eq!(rows(&queries[2]), ["Integer(2)", "Integer(2)"]);
+}
