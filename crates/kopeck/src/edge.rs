@@ -210,7 +210,7 @@ fn make_page(mut response: Response, headers: &HeaderMap) -> Response {
         return response;
     }
     let allow = response.headers_mut().remove(header::ALLOW);
-    let mut page = web::page_instead(response, headers);
+    let mut page = web::errors::page_instead(response, headers);
     if let Some(allow) = allow {
         page.headers_mut().insert(header::ALLOW, allow);
     }

@@ -108,7 +108,6 @@ impl Service {
         &self.url
     }
 
-
     /// The directory of its data.
     pub(crate) fn data(&self) -> PathBuf {
         self.home.path().join("data")
