@@ -47,8 +47,8 @@ wallet-title = My wallet
 balance = Balance
 wallet-number = Wallet number
 wallet-number-hint = Tell it to those who pay you.
-bank-badge = Bank
-bank-balance-hint = A minus is right here: it is the money you have brought in, { $amount }. It is in people’s wallets now.
+bank = Bank
+bank-balance-hint = A minus is right here: { $amount } of the money you brought in is in people’s wallets now.
 bank-balance-hint-none = It will go below zero by what you bring in. For the bank a minus is right.
 send-title = Send money
 send-submit = Send
@@ -61,12 +61,11 @@ field-amount = Amount, { $currency }
 field-details = Note
 optional = optional
 sent = Sent { $amount } to wallet { $wallet }. Balance { $balance }.
-paid-in = Paid { $amount } into wallet { $wallet }. Balance { $balance }.
+paid-in = Paid { $amount } into wallet { $wallet }.
 
 ## The history
 history-title = History
 history-zone = Times are in { $zone }.
-history-time = Time
 history-what = What
 history-amount = Amount
 history-balance = Balance

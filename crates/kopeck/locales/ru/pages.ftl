@@ -12,7 +12,7 @@ log-out = Выйти
 to-start = На главную
 
 ## Главная страница для тех, кто не вошёл
-landing-title = Кошелёк, на который можно положиться
+landing-title = Кошелёк, на который можно положиться
 landing-lead = Храните деньги в одном месте и переводите их кому угодно за мгновение.
 landing-number-title = Один номер
 landing-number = У вас будет номер кошелька. Назовите его тому, кто вам платит.
@@ -47,8 +47,8 @@ wallet-title = Мой кошелёк
 balance = Баланс
 wallet-number = Номер кошелька
 wallet-number-hint = Назовите его тем, кто вам платит.
-bank-badge = Банк
-bank-balance-hint = Минус здесь — это правильно: столько денег вы внесли, { $amount }. Сейчас они в кошельках людей.
+bank = Банк
+bank-balance-hint = Минус здесь — это правильно: { $amount } из внесённых вами денег сейчас в кошельках людей.
 bank-balance-hint-none = Баланс уйдёт в минус на сумму, которую вы внесёте. Для банка минус — это правильно.
 send-title = Перевести деньги
 send-submit = Перевести
@@ -61,12 +61,11 @@ field-amount = Сумма, { $currency }
 field-details = Сообщение
 optional = необязательно
 sent = Переведено { $amount } в кошелёк { $wallet }. Баланс { $balance }.
-paid-in = Кошелёк { $wallet } пополнен на { $amount }. Баланс { $balance }.
+paid-in = Кошелёк { $wallet } пополнен на { $amount }.
 
 ## История
 history-title = История
 history-zone = Время: { $zone }.
-history-time = Время
 history-what = Операция
 history-amount = Сумма
 history-balance = Баланс

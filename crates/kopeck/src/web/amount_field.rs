@@ -78,6 +78,7 @@ fn digits_only(text: &str) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::inconsistent_digit_grouping, reason = "minor units are set apart")]
 mod tests {
     use ledger::{Currency, Rejection};
 

@@ -138,6 +138,7 @@ fn civil(local: &(impl Datelike + Timelike)) -> Option<CivilDateTime<icu_calenda
 }
 
 #[cfg(test)]
+#[expect(clippy::inconsistent_digit_grouping, reason = "minor units are set apart")]
 mod tests {
     use ledger::{Amount, Balance, Currency, MINOR_UNITS_MAX, Timestamp};
 

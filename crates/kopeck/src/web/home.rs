@@ -254,7 +254,7 @@ fn wallet_page(
     let (newer, older) = neighbours(query, statement.next);
     WalletPage {
         layout,
-        name: teller.user.name.clone(),
+        name: if teller.is_bank() { language.say("bank") } else { teller.user.name.clone() },
         is_bank: teller.is_bank(),
         balance_is_long: balance.chars().count() > BALANCE_CHARS_SHORT,
         balance,

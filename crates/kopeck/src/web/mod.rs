@@ -7,7 +7,7 @@
 mod account;
 mod amount_field;
 mod assets;
-mod errors;
+pub(crate) mod errors;
 mod format;
 mod forms;
 mod home;
@@ -21,8 +21,6 @@ use axum::Router;
 use axum::http::HeaderValue;
 use axum::middleware::from_fn;
 use axum::routing::get;
-
-pub(crate) use errors::{method_not_allowed, not_found, page as error_page, page_instead};
 
 use crate::app::AppState;
 
@@ -38,10 +36,11 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/signup", get(account::sign_up_page).post(account::sign_up))
         .route("/login", get(account::log_in_page).post(account::log_in))
         .route("/logout", get(account::log_out_page).post(account::log_out))
-        .route("/send", send.fallback(method_not_allowed))
-        .route("/deposit", deposit.fallback(method_not_allowed))
+        .route("/send", send)
+        .route("/deposit", deposit)
         .route("/assets/{file}", get(assets::serve))
         .route("/favicon.ico", get(assets::favicon))
-        .fallback(not_found)
+        .method_not_allowed_fallback(errors::method_not_allowed)
+        .fallback(errors::not_found)
         .layer(from_fn(language::layer))
 }

@@ -1,0 +1,21 @@
+//! The whole service over real HTTP: the real binary on port 0, a directory of its own for each
+//! test, modules that mirror the URLs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod account;
+mod bank;
+mod contention;
+mod contract;
+mod docs;
+mod edge;
+mod harness;
+mod input;
+mod money;
+mod operations;
+mod wallet;
