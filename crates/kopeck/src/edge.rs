@@ -20,6 +20,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use crate::app::AppState;
 use crate::auth::{Client, Peer, cross_site};
 use crate::problem::{Code, PROBLEM_JSON, PrivateDetail, Problem};
+use crate::web;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -76,7 +77,7 @@ pub(crate) async fn edge(State(state): State<AppState>, request: Request, next: 
     let id = RequestId::next(&state);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
-    let api = is_api(request.uri().path());
+    let person = is_person(&request).then(|| request.headers().clone());
     let client = request
         .extensions()
         .get::<Peer>()
@@ -85,7 +86,10 @@ pub(crate) async fn edge(State(state): State<AppState>, request: Request, next: 
     let mut response = answered.unwrap_or_else(|_| {
         Problem::new(Code::Internal).privately("a handler panicked").into_response()
     });
-    make_problem(&mut response, api);
+    make_problem(&mut response);
+    if let Some(headers) = person {
+        response = make_page(response, &headers);
+    }
     let status = response.status();
     log(id, &method, route.as_ref(), client, &mut response);
     secure(response.headers_mut(), id, client.is_some_and(|client| client.https));
@@ -138,7 +142,7 @@ async fn with_whole_body(state: &AppState, request: Request) -> Result<Request, 
 }
 
 /// Turns what axum answers by itself (405, and whatever it may refuse) into a problem.
-fn make_problem(response: &mut Response, api: bool) {
+fn make_problem(response: &mut Response) {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return;
@@ -147,7 +151,7 @@ fn make_problem(response: &mut Response, api: bool) {
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value == PROBLEM_JSON || value.as_bytes().starts_with(b"text/html"));
-    if typed || (!api && status == StatusCode::NOT_FOUND) {
+    if typed {
         return;
     }
     let problem = Problem::new(match status {
@@ -198,7 +202,26 @@ fn secure(headers: &mut HeaderMap, id: RequestId, https: bool) {
     }
 }
 
-/// Whether a path is the API's, where every error is a problem.
-fn is_api(path: &str) -> bool {
-    path == "/api" || path.starts_with("/api/")
+/// Shows a problem to a person as a page; everything else stays as it is.
+fn make_page(mut response: Response, headers: &HeaderMap) -> Response {
+    let problem =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM_JSON);
+    if !problem {
+        return response;
+    }
+    let allow = response.headers_mut().remove(header::ALLOW);
+    let mut page = web::errors::page_instead(response, headers);
+    if let Some(allow) = allow {
+        page.headers_mut().insert(header::ALLOW, allow);
+    }
+    page
+}
+
+/// Whether a person is on the other end: the path is not the API's, and the answer may be a page.
+fn is_person(request: &Request) -> bool {
+    let path = request.uri().path();
+    let api = path == "/api" || path.starts_with("/api/");
+    let accepts =
+        |accept: &HeaderValue| accept.to_str().is_ok_and(|accept| accept.contains("text/html"));
+    !api && request.headers().get(header::ACCEPT).is_some_and(accepts)
 }

@@ -133,9 +133,12 @@ impl Code {
     }
 }
 
-/// An error of the API, ready to be sent.
+/// An error of the API, ready to be sent. Boxed, so that results that carry one stay small.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub(crate) struct Problem(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
@@ -180,7 +183,7 @@ impl Problem {
     pub(crate) fn new(code: Code) -> Self {
         let (status, code, title) = code.parts();
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self {
+        Self(Box::new(Parts {
             status,
             code,
             title,
@@ -188,52 +191,52 @@ impl Problem {
             field: None,
             retry_after: None,
             private: None,
-        }
+        }))
     }
 
     /// Says more.
     pub(crate) fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
-        self.detail = detail.into();
+        self.0.detail = detail.into();
         self
     }
 
     /// Says which field it is about.
     pub(crate) fn field(mut self, field: impl Into<Cow<'static, str>>) -> Self {
-        self.field = Some(field.into());
+        self.0.field = Some(field.into());
         self
     }
 
     /// Says when to try again.
     pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
+        self.0.retry_after = Some(wait);
         self
     }
 
     /// Says more in the log, and there only.
     pub(crate) fn privately(mut self, detail: impl Into<String>) -> Self {
-        self.private = Some(detail.into());
+        self.0.private = Some(detail.into());
         self
     }
 
     /// The status it will be sent with.
     pub(crate) fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// The stable code, in `snake_case`.
     pub(crate) fn code(&self) -> &'static str {
-        self.code
+        self.0.code
     }
 
     /// What is wrong, in general.
     pub(crate) fn title(&self) -> &'static str {
-        self.title
+        self.0.title
     }
 
     /// The field it is about.
     #[cfg(test)]
     pub(crate) fn field_name(&self) -> Option<&str> {
-        self.field.as_deref()
+        self.0.field.as_deref()
     }
 }
 
@@ -260,7 +263,7 @@ impl From<Rejection> for Problem {
             Rejection::InsufficientFunds => ("The balance is too small", Some("amount")),
             Rejection::BalanceLimit => ("A balance would pass its limit", Some("amount")),
         };
-        Self {
+        Self(Box::new(Parts {
             status: match rejection {
                 Rejection::NotTheBank => StatusCode::FORBIDDEN,
                 _ => StatusCode::UNPROCESSABLE_ENTITY,
@@ -271,7 +274,7 @@ impl From<Rejection> for Problem {
             field: field.map(Cow::Borrowed),
             retry_after: None,
             private: None,
-        }
+        }))
     }
 }
 
@@ -313,7 +316,7 @@ impl From<AuthError> for Problem {
             return error.into();
         }
         let mut problem = Self::new(Code::of_auth(&error));
-        problem.field = error.field().map(Cow::Borrowed);
+        problem.0.field = error.field().map(Cow::Borrowed);
         match &error {
             AuthError::TooManyAttempts { retry_after } => {
                 problem.detail(error.to_string()).retry_after(*retry_after)
@@ -338,25 +341,26 @@ impl From<MoneyError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let parts = *self.0;
         let body = ProblemBody {
-            kind: format!("urn:kopeck:problem:{}", self.code),
-            title: self.title,
-            status: self.status.as_u16(),
-            code: self.code,
-            detail: &self.detail,
-            field: self.field.as_deref(),
+            kind: format!("urn:kopeck:problem:{}", parts.code),
+            title: parts.title,
+            status: parts.status.as_u16(),
+            code: parts.code,
+            detail: &parts.detail,
+            field: parts.field.as_deref(),
         };
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() = self.status;
+        *response.status_mut() = parts.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if let Some(wait) = self.retry_after {
+        if let Some(wait) = parts.retry_after {
             // Rounded up: whoever waits that long finds room.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if let Some(private) = self.private {
+        if let Some(private) = parts.private {
             response.extensions_mut().insert(PrivateDetail(private));
         }
         response

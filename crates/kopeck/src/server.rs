@@ -71,18 +71,21 @@ pub(crate) async fn serve(
     }
 }
 
+/// How many connections each address has; addresses that have none are not there.
+type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
 /// Counts connections, in all and by address.
 struct Connections {
     state: AppState,
     all: Arc<Semaphore>,
-    by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    by_address: Counts,
 }
 
 /// A connection's place; dropped when it ends.
 struct Held {
     state: AppState,
     _all: OwnedSemaphorePermit,
-    by_address: Option<(IpAddr, Arc<Mutex<HashMap<IpAddr, usize>>>)>,
+    by_address: Option<(IpAddr, Counts)>,
 }
 
 impl Connections {

@@ -53,7 +53,11 @@ pub(crate) async fn not_found() -> Problem {
     Problem::new(Code::NotFound)
 }
 
+/// For the page only: a policy on a script or a style sheet says nothing.
 async fn with_docs_policy(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, DOCS_POLICY);
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, DOCS_POLICY);
+    }
     response
 }

@@ -57,3 +57,48 @@ pub(crate) fn verify(
     };
     expected.is_some_and(|expected| expected.as_bytes().ct_eq(presented.as_bytes()).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::http::header;
+    use ledger::{Role, User, UserId, WalletId};
+
+    use super::*;
+
+    fn caller() -> Caller {
+        let user = User {
+            id: UserId::FIRST,
+            wallet: WalletId::FIRST,
+            role: Role::Person,
+            name: "a".to_owned(),
+            email: "a@b.ru".to_owned(),
+        };
+        Caller { user: Arc::new(user), token: SessionToken::generate().unwrap() }
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_own_client_only() {
+        let client = Client { address: "192.0.2.1".parse().unwrap(), https: false };
+        let none = HeaderMap::new();
+        let (anna, boris) = (caller(), caller());
+        let (token, cookie) = issue(&none, Some(&anna), &client).unwrap();
+        let token = token.to_string();
+        assert!(cookie.is_none());
+        assert!(verify(&token, &none, Some(&anna), &client));
+        assert!(!verify(&token, &none, Some(&boris), &client));
+        assert!(!verify(&token, &none, None, &client));
+        assert!(!verify("", &none, Some(&anna), &client));
+
+        let (token, cookie) = issue(&none, None, &client).unwrap();
+        let cookie = cookie.unwrap();
+        let pair = cookie.to_str().unwrap().split(';').next().unwrap();
+        let headers: HeaderMap = [(header::COOKIE, pair.parse().unwrap())].into_iter().collect();
+        assert!(verify(&token.to_string(), &headers, None, &client));
+        assert!(!verify(&token.to_string(), &none, None, &client), "without its cookie");
+        assert!(!verify(&token.to_string(), &headers, Some(&anna), &client));
+        // The next page of the same visitor keeps cookie and token.
+        assert_eq!(issue(&headers, None, &client).unwrap(), (token, None));
+    }
+}

@@ -1,1 +1,219 @@
-//! (Being written.)
+//! `POST /api/signup`, `/api/login`, `/api/logout`: who people are.
+
+use serde_json::{Value, json};
+
+use crate::harness::{BANK_EMAIL, PASSWORD, Service};
+
+fn session(cookie: &str) -> &str {
+    cookie.split(';').next().unwrap()
+}
+
+#[tokio::test]
+async fn signing_up_logs_in() {
+    let service = Service::start();
+    let client = service.client();
+    let wanted = json!({"name": "test1", "email": "test1@localhost.ru", "password": "Pa$$w0rd"});
+    let answer = client.post("/api/signup", &wanted).await.expect_ok();
+    assert_eq!(answer.text, r#"{"status":"OK","user_id":2,"wallet_id":2}"#);
+    let cookie = answer.header("set-cookie");
+    assert!(cookie.starts_with("kopeck_session="), "{cookie}");
+    assert!(cookie.contains("; HttpOnly; SameSite=Lax") && !cookie.contains("Secure"), "{cookie}");
+    client.get("/api/wallet").await.expect_ok();
+
+    for taken in ["test1@localhost.ru", " TEST1@LocalHost.RU ", BANK_EMAIL] {
+        let wanted = json!({"name": "x", "email": taken, "password": PASSWORD});
+        let answer = service.client().post("/api/signup", &wanted).await;
+        assert_eq!(answer.expect_problem(409, "email_taken").body["field"], "email");
+    }
+    // A refused sign-up used up no number.
+    assert_eq!(service.sign_up("next").await.wallet, 3);
+}
+
+#[tokio::test]
+async fn sign_ups_are_refused_with_the_field() {
+    let service = Service::start();
+    let client = service.client();
+    let good = json!({"name": "a", "email": "a@b.ru", "password": PASSWORD});
+    let with = |field: &str, value: Value| {
+        let mut body = good.clone();
+        body[field] = value;
+        body
+    };
+    for (field, value, code) in [
+        ("name", json!(""), "name_malformed"),
+        ("name", json!("  "), "name_malformed"),
+        ("name", json!("a\u{7}b"), "name_malformed"),
+        ("name", json!("я".repeat(101)), "name_malformed"),
+        ("email", json!(""), "email_malformed"),
+        ("email", json!("nobody"), "email_malformed"),
+        ("email", json!("Ann <a@b.ru>"), "email_malformed"),
+        ("email", json!(format!("{}@b.ru", "a".repeat(300))), "email_malformed"),
+        ("password", json!("Pa$$w0r"), "password_too_short"),
+        ("password", json!("x".repeat(1_025)), "password_too_long"),
+    ] {
+        let answer = client.post("/api/signup", &with(field, value)).await;
+        assert_eq!(answer.expect_problem(422, code).body["field"], field);
+    }
+    for field in ["name", "email", "password"] {
+        let answer = client.post("/api/signup", &with(field, json!(7))).await;
+        let answer = answer.expect_problem(400, "wrong_type");
+        assert_eq!(answer.body["field"], field);
+        assert!(!answer.text.contains('7'), "{}", answer.text);
+    }
+    let answer = client.post("/api/signup", &with("role", json!("bank"))).await;
+    assert_eq!(answer.expect_problem(400, "unknown_field").body["field"], "role");
+    let answer = client.post("/api/signup", &json!({"name": "a", "email": "a@b.ru"})).await;
+    assert_eq!(answer.expect_problem(400, "missing_field").body["field"], "password");
+    client.post_text("/api/signup", "").await.expect_problem(400, "malformed_json");
+    client.post("/api/signup", &good).await.expect_ok();
+}
+
+#[tokio::test]
+async fn login_tells_nothing_of_who_exists() {
+    let service = Service::start();
+    let person = service.sign_up("anna").await;
+    let client = service.client();
+    let mut answers = Vec::new();
+    let long = "x".repeat(2_000);
+    for (email, password) in [
+        (person.email.as_str(), "wrong password"),
+        ("nobody@example.org", "wrong password"),
+        ("not an address", "wrong password"),
+        (person.email.as_str(), ""),
+        (person.email.as_str(), long.as_str()),
+    ] {
+        let claim = json!({"email": email, "password": password});
+        let answer = client.post("/api/login", &claim).await;
+        assert!(answer.headers.get("set-cookie").is_none());
+        answers.push(answer.expect_problem(401, "wrong_credentials").text);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    let claim = json!({"email": person.email.to_uppercase(), "password": PASSWORD});
+    client.post("/api/login", &claim).await.expect_ok();
+}
+
+#[tokio::test]
+async fn a_login_rotates_the_session() {
+    let service = Service::start();
+    let person = service.sign_up("anna").await;
+    let claim = json!({"email": person.email, "password": PASSWORD});
+    let client = service.client();
+    let first = client.post("/api/login", &claim).await.expect_ok();
+    let first = session(first.header("set-cookie")).to_owned();
+    let second = client.post("/api/login", &claim).await.expect_ok();
+    let second = session(second.header("set-cookie")).to_owned();
+    assert_ne!(first, second);
+    let anybody = service.client();
+    let with = async |cookie: &str| {
+        anybody.send(anybody.request("GET", "/api/wallet").header("cookie", cookie)).await
+    };
+    with(&second).await.expect_ok();
+    with(&first).await.expect_problem(401, "not_logged_in");
+    with(&format!("{second}; {second}")).await.expect_problem(401, "not_logged_in");
+    with(&second.to_uppercase()).await.expect_problem(401, "not_logged_in");
+    // The session of the sign-up belongs to another client and stays.
+    person.client.get("/api/wallet").await.expect_ok();
+}
+
+#[tokio::test]
+async fn a_logout_revokes_the_session_for_good() {
+    let service = Service::start();
+    let person = service.sign_up("anna").await;
+    let claim = json!({"email": person.email, "password": PASSWORD});
+    let answer = service.client().post("/api/login", &claim).await.expect_ok();
+    let cookie = session(answer.header("set-cookie")).to_owned();
+    let anybody = service.client();
+    let request = anybody.request("POST", "/api/logout").header("cookie", &cookie);
+    let answer = anybody.send(request).await.expect_ok();
+    assert!(answer.header("set-cookie").contains("kopeck_session=; Path=/; Max-Age=0"));
+    let request = || anybody.request("GET", "/api/wallet").header("cookie", &cookie);
+    anybody.send(request()).await.expect_problem(401, "not_logged_in");
+    anybody.post("/api/logout", &json!({})).await.expect_problem(401, "not_logged_in");
+    person.client.get("/api/wallet").await.expect_ok();
+
+    let service = service.kill_and_start_again();
+    let anybody = service.client();
+    let request = anybody.request("GET", "/api/wallet").header("cookie", &cookie);
+    anybody.send(request).await.expect_problem(401, "not_logged_in");
+}
+
+#[tokio::test]
+async fn sessions_outlive_a_restart() {
+    let service = Service::start();
+    let wanted = json!({"name": "a", "email": "a@b.ru", "password": PASSWORD});
+    let answer = service.client().post("/api/signup", &wanted).await.expect_ok();
+    let cookie = session(answer.header("set-cookie")).to_owned();
+    let service = service.kill_and_start_again();
+    let anybody = service.client();
+    for _ in 0..2 {
+        let request = anybody.request("GET", "/api/wallet").header("cookie", &cookie);
+        anybody.send(request).await.expect_ok();
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_by_itself() {
+    // 0.00002 days are 1.7 seconds.
+    let service = Service::start_with(&["--session-absolute-days", "0.00002"]);
+    let person = service.sign_up("anna").await;
+    person.client.get("/api/wallet").await.expect_ok();
+    tokio::time::sleep(std::time::Duration::from_millis(1_900)).await;
+    // By hand: the client's own cookie has ended as well.
+    person.client.get("/api/wallet").await.expect_problem(401, "not_logged_in");
+}
+
+#[tokio::test]
+async fn guessing_is_throttled_before_it_is_checked() {
+    let service = Service::start_with(&[
+        "--failed-logins-per-email",
+        "3/1000",
+        "--failed-logins-per-address",
+        "5/1000",
+        "--sign-ups-per-address",
+        "2/1000",
+    ]);
+    let anna = service.sign_up("anna").await;
+    let boris = service.sign_up("boris").await;
+    let wanted = json!({"name": "c", "email": "c@b.ru", "password": PASSWORD});
+    let client = service.client();
+    let answer = client.post("/api/signup", &wanted).await;
+    let wait: u64 =
+        answer.expect_problem(429, "too_many_attempts").header("retry-after").parse().unwrap();
+    assert!((1..=1_000).contains(&wait), "{wait}");
+
+    let right = |email: &str| json!({"email": email, "password": PASSWORD});
+    let wrong = |email: &str| json!({"email": email, "password": "wrong password"});
+    for _ in 0..7 {
+        client.post("/api/login", &right(&anna.email)).await.expect_ok();
+    }
+    for _ in 0..3 {
+        let answer = client.post("/api/login", &wrong(&anna.email)).await;
+        answer.expect_problem(401, "wrong_credentials");
+    }
+    // Even the right password: it is not looked at.
+    let answer = client.post("/api/login", &right(&anna.email)).await;
+    answer.expect_problem(429, "too_many_attempts");
+    client.post("/api/login", &right(&boris.email)).await.expect_ok();
+    for _ in 0..2 {
+        let answer = client.post("/api/login", &wrong(&boris.email)).await;
+        answer.expect_problem(401, "wrong_credentials");
+    }
+    let answer = client.post("/api/login", &right(&boris.email)).await;
+    answer.expect_problem(429, "too_many_attempts");
+    anna.client.get("/api/wallet").await.expect_ok();
+}
+
+#[tokio::test]
+async fn no_secret_is_in_the_log() {
+    let service = Service::start_with(&["--log", "trace"]);
+    let client = service.client();
+    let wanted = json!({"name": "a", "email": "a@b.ru", "password": "a very secret password"});
+    let answer = client.post("/api/signup", &wanted).await.expect_ok();
+    let token = session(answer.header("set-cookie")).split('=').nth(1).unwrap().to_owned();
+    client.get("/api/wallet").await.expect_ok();
+    client.post("/api/login", &json!({"email": 7, "password": "a very secret password"})).await;
+    let log = service.log();
+    assert!(log.contains("/api/signup"), "the log is not at trace");
+    assert!(!log.contains("very secret") && !log.contains(&token));
+}

@@ -1,1 +1,103 @@
-//! (Being written.)
+//! The bank: made at first start, changed by its own command only.
+
+use std::io::Write;
+use std::process::{Output, Stdio};
+
+use serde_json::json;
+
+use crate::harness::{Answer, BANK_EMAIL, BANK_PASS, Service, kopeck};
+
+async fn log_in(service: &Service, email: &str, password: &str) -> Answer {
+    let claim = json!({"email": email, "password": password});
+    service.client().post("/api/login", &claim).await
+}
+
+fn set_password(service: &Service, line: &str) -> Output {
+    let mut command = kopeck(service.data().parent().unwrap());
+    command.args(["bank", "set-password"]).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[tokio::test]
+async fn it_is_user_1_with_wallet_1() {
+    let service = Service::start();
+    let answer = log_in(&service, BANK_EMAIL, BANK_PASS).await.expect_ok();
+    assert_eq!(answer.text, r#"{"status":"OK","user_id":1,"wallet_id":1}"#);
+    assert!(!service.greeting.contains(BANK_PASS));
+}
+
+#[tokio::test]
+async fn without_a_password_one_is_made_and_shown_once() {
+    let mut service = Service::start_in_environment(&[]);
+    let greeting = service.greeting.clone();
+    let (_, rest) = greeting.split_once("password  ").unwrap();
+    let password = rest.lines().next().unwrap();
+    assert!(greeting.contains("bank@localhost"), "{greeting}");
+    assert!(password.len() >= 20, "{password}");
+    log_in(&service, "bank@localhost", password).await.expect_ok();
+    assert!(!service.log().contains(password));
+    assert!(service.stop().success());
+    for entry in std::fs::read_dir(service.data()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        let found = bytes.windows(password.len()).any(|window| window == password.as_bytes());
+        assert!(!found, "the password is kept");
+    }
+    let service = service.start_again_in_environment(&[]);
+    assert!(!service.greeting.contains("password"), "{}", service.greeting);
+    log_in(&service, "bank@localhost", password).await.expect_ok();
+}
+
+#[tokio::test]
+async fn another_environment_changes_nothing_and_is_told() {
+    let mut service = Service::start();
+    assert!(service.stop().success());
+    assert!(!service.log().contains("WARN"), "{}", service.log());
+    let environment = [("BANK_EMAIL", "thief@example.org"), ("BANK_PASS", "another password")];
+    let service = service.start_again_in_environment(&environment);
+    log_in(&service, BANK_EMAIL, BANK_PASS).await.expect_ok();
+    for (email, password) in
+        [("thief@example.org", "another password"), (BANK_EMAIL, "another password")]
+    {
+        log_in(&service, email, password).await.expect_problem(401, "wrong_credentials");
+    }
+    let log = service.log();
+    assert!(log.contains("BANK_EMAIL is not the bank's"), "{log}");
+    assert!(log.contains("BANK_PASS is not the bank's") && log.contains("set-password"), "{log}");
+    assert!(!log.contains("another password"));
+}
+
+#[tokio::test]
+async fn set_password_closes_its_sessions() {
+    let mut service = Service::start();
+    let answer = log_in(&service, BANK_EMAIL, BANK_PASS).await.expect_ok();
+    let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert!(service.stop().success());
+
+    let short = set_password(&service, "short\n");
+    assert!(!short.status.success());
+    assert!(String::from_utf8_lossy(&short.stderr).contains("at least 8 bytes"));
+    let set = set_password(&service, "a new password\n");
+    assert!(set.status.success(), "{set:?}");
+    assert!(!String::from_utf8_lossy(&set.stdout).contains("a new password"));
+
+    let service = service.start_again();
+    log_in(&service, BANK_EMAIL, "a new password").await.expect_ok();
+    log_in(&service, BANK_EMAIL, BANK_PASS).await.expect_problem(401, "wrong_credentials");
+    let client = service.client();
+    let request = client.request("GET", "/api/wallet").header("cookie", cookie);
+    client.send(request).await.expect_problem(401, "not_logged_in");
+}
+
+#[test]
+fn a_bad_environment_stops_the_first_start() {
+    let home = tempfile::tempdir().unwrap();
+    for (name, value) in [("BANK_PASS", "short"), ("BANK_EMAIL", "nobody")] {
+        let mut command = kopeck(home.path());
+        let output = command.args(["--listen", "127.0.0.1:0"]).env(name, value).output().unwrap();
+        assert!(!output.status.success());
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains(name) && !error.contains("short\""), "{error}");
+    }
+}

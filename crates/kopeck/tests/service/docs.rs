@@ -1,1 +1,107 @@
-//! (Being written.)
+//! `/api/openapi.json` and `/docs`: the description, against the handlers.
+//!
+//! Every answer in all other modules is checked against it too (see `contract`).
+
+use serde_json::{Value, json};
+
+use crate::harness::Service;
+
+#[tokio::test]
+async fn every_route_is_described_and_answers() {
+    let service = Service::start();
+    let client = service.client();
+    let description = client.get("/api/openapi.json").await.expect_ok().body;
+    assert!(description["openapi"].as_str().unwrap().starts_with("3.1."));
+    let mut described = Vec::new();
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            described.push(format!("{method} {path}"));
+            let answer = client.send(client.request(&method.to_uppercase(), path)).await;
+            let named = operation["responses"].get(answer.status.to_string()).is_some();
+            assert!(named && answer.status != 404 && answer.status != 405, "{method} {path}");
+        }
+    }
+    described.sort();
+    assert_eq!(
+        described,
+        [
+            "get /api/wallet",
+            "post /api/external_to_wallet",
+            "post /api/login",
+            "post /api/logout",
+            "post /api/signup",
+            "post /api/wallet_to_wallet",
+        ]
+    );
+    check_references(&description, &description);
+}
+
+/// Every reference leads somewhere.
+fn check_references(part: &Value, whole: &Value) {
+    match part {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get("$ref") {
+                let pointer = reference.strip_prefix('#').unwrap();
+                assert!(whole.pointer(pointer).is_some(), "{reference} leads nowhere");
+            }
+            fields.values().for_each(|field| check_references(field, whole));
+        }
+        Value::Array(items) => items.iter().for_each(|item| check_references(item, whole)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_request_schemas_fit_the_examples() {
+    let service = Service::start();
+    let description = service.client().get("/api/openapi.json").await.expect_ok().body;
+    let fits = |path: &str, body: Value| {
+        let schema = &description["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+            ["schema"];
+        assert!(schema.is_object());
+        let whole = json!({"components": description["components"], "allOf": [schema]});
+        jsonschema::validator_for(&whole).unwrap().is_valid(&body)
+    };
+    for amount in [json!(115.6), json!("115.60"), json!(1)] {
+        assert!(fits("/api/wallet_to_wallet", json!({"wallet_id": 2, "amount": amount})));
+    }
+    let noted = json!({"wallet_id": 2, "amount": 1, "details": "Перевод из Тинькофф"});
+    assert!(fits("/api/external_to_wallet", noted));
+    for bad in [
+        json!({"wallet_id": 2}),
+        json!({"wallet_id": 2, "amount": null}),
+        json!({"wallet_id": "2", "amount": 1}),
+        json!({"wallet_id": 2, "amount": 1, "x": 1}),
+    ] {
+        assert!(!fits("/api/wallet_to_wallet", bad));
+    }
+    let wanted = json!({"name": "test1", "email": "test1@localhost.ru", "password": "Pa$$w0rd"});
+    assert!(fits("/api/signup", wanted));
+}
+
+#[tokio::test]
+async fn the_pages_load_nothing_from_elsewhere() {
+    let service = Service::start();
+    let client = service.client();
+    let page = client.get("/docs/").await.expect_ok();
+    assert!(page.header("content-type").starts_with("text/html"));
+    let assets = page
+        .text
+        .split(['"', '\''])
+        .filter(|text| [".js", ".css", ".png"].iter().any(|end| text.ends_with(end)));
+    let mut count = 0;
+    for asset in assets {
+        count += 1;
+        assert!(!asset.contains("//"), "{asset} is elsewhere");
+        let path = format!("/docs/{}", asset.trim_start_matches("./"));
+        client.get(&path).await.expect_ok();
+    }
+    assert!(count >= 4, "{}", page.text);
+    let start = client.get("/docs/swagger-initializer.js").await.expect_ok();
+    assert!(start.text.contains("/api/openapi.json"), "{}", start.text);
+    assert!(
+        !start.text.contains("//validator") && !start.text.contains("https://"),
+        "{}",
+        start.text
+    );
+}

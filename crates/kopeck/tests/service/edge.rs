@@ -1,1 +1,164 @@
-//! (Being written.)
+//! What every answer and every connection has in common.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::{PASSWORD, Service};
+
+#[tokio::test]
+async fn security_headers_are_on_every_answer() {
+    let service = Service::start();
+    let client = service.client();
+    for (method, path) in [
+        ("GET", "/api/wallet"),
+        ("GET", "/api/nothing"),
+        ("PUT", "/api/login"),
+        ("GET", "/livez"),
+        ("GET", "/metrics"),
+        ("GET", "/docs/"),
+        ("GET", "/nothing"),
+        ("GET", "/api/openapi.json"),
+        ("GET", "/"),
+        ("GET", "/signup"),
+    ] {
+        let answer = client.send(client.request(method, path)).await;
+        let policy = answer.header("content-security-policy");
+        for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"] {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
+        assert!(!policy.contains("http") && !policy.contains('*'), "{path}: {policy}");
+        assert!(path.starts_with("/docs") || !policy.contains("unsafe"), "{path}: {policy}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("x-frame-options"), "DENY", "{path}");
+        assert_eq!(answer.header("cross-origin-opener-policy"), "same-origin", "{path}");
+        assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin", "{path}");
+        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+        assert!(!answer.header("permissions-policy").is_empty(), "{path}");
+        assert!(!answer.header("referrer-policy").is_empty(), "{path}");
+        assert_eq!(answer.header("x-request-id").len(), 16, "{path}");
+        assert_eq!(answer.header("strict-transport-security"), "", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn other_sites_change_nothing() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "5").await;
+    let send = async |headers: &[(&str, &str)]| {
+        let body = json!({"wallet_id": 1, "amount": 1});
+        let mut request = anna.client.request("POST", "/api/wallet_to_wallet").json(&body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        anna.client.send(request).await
+    };
+    for headers in [
+        &[("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "same-site")],
+        &[("origin", "https://evil.example")],
+        &[("origin", "null")],
+    ] {
+        send(headers).await.expect_problem(403, "cross_site_request");
+    }
+    assert_eq!(anna.client.balance().await, "5.00");
+    send(&[("sec-fetch-site", "same-origin")]).await.expect_ok();
+    send(&[("origin", service.url())]).await.expect_ok();
+    send(&[]).await.expect_ok();
+    let request = anna.client.request("GET", "/api/wallet").header("sec-fetch-site", "cross-site");
+    anna.client.send(request).await.expect_ok();
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_who_and_how() {
+    let trusting = Service::start_with(&[
+        "--trusted-proxy",
+        "127.0.0.0/8,::1",
+        "--sign-ups-per-address",
+        "1/1000",
+    ]);
+    let strict = Service::start_with(&["--sign-ups-per-address", "1/1000"]);
+    let sign_up = async |service: &Service, name: &str, address: &str| {
+        let client = service.client();
+        let body = json!({"name": "a", "email": format!("{name}@b.ru"), "password": PASSWORD});
+        let request = client.request("POST", "/api/signup").json(&body);
+        let request = request.header("x-forwarded-for", format!("6.6.6.6, {address}"));
+        client.send(request.header("x-forwarded-proto", "https")).await
+    };
+    let answer = sign_up(&trusting, "a", "192.0.2.1").await.expect_ok();
+    let cookie = answer.header("set-cookie");
+    assert!(
+        cookie.starts_with("__Host-kopeck_session=") && cookie.ends_with("; Secure"),
+        "{cookie}"
+    );
+    assert!(!answer.header("strict-transport-security").is_empty());
+    sign_up(&trusting, "b", "192.0.2.1").await.expect_problem(429, "too_many_attempts");
+    sign_up(&trusting, "c", "192.0.2.2").await.expect_ok();
+
+    let answer = sign_up(&strict, "a", "192.0.2.1").await.expect_ok();
+    assert!(!answer.header("set-cookie").contains("Secure"));
+    assert!(answer.header("strict-transport-security").is_empty());
+    sign_up(&strict, "b", "192.0.2.2").await.expect_problem(429, "too_many_attempts");
+}
+
+#[tokio::test]
+async fn people_see_pages_and_programs_problems() {
+    let service = Service::start();
+    let client = service.client();
+    let send = async |method: &str, path: &str, accept: &str| {
+        let request = client.request(method, path).header("accept", accept);
+        client.send(request.header("sec-fetch-site", "cross-site")).await
+    };
+    let answer = send("POST", "/login", "text/html,*/*").await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.header("content-type").starts_with("text/html"), "{}", answer.text);
+    let answer = send("POST", "/login", "*/*").await;
+    answer.expect_problem(403, "cross_site_request");
+    let answer = send("POST", "/api/login", "text/html").await;
+    answer.expect_problem(403, "cross_site_request");
+    let answer = send("GET", "/nothing", "text/html").await;
+    assert_eq!(answer.status, 404);
+    assert!(answer.header("content-type").starts_with("text/html"), "{}", answer.text);
+}
+
+/// Sends `text` and gives back what comes until the service closes the connection.
+fn talk(service: &Service, text: &str) -> (String, Duration) {
+    let address = service.url().strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
+    let (start, mut answer) = (Instant::now(), Vec::new());
+    stream.read_to_end(&mut answer).unwrap();
+    (String::from_utf8(answer).unwrap(), start.elapsed())
+}
+
+#[test]
+fn slow_clients_are_let_go() {
+    let service =
+        Service::start_with(&["--header-timeout-seconds", "1", "--body-timeout-seconds", "1"]);
+    for head in ["", "POST /api/login HTTP/1.1\r\nhost: x\r\n"] {
+        let (_, waited) = talk(&service, head);
+        assert!(waited < Duration::from_secs(10), "{head:?}: {waited:?}");
+    }
+    let head = "POST /api/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                content-length: 100\r\n\r\n{";
+    let (answer, _) = talk(&service, head);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("request_timeout"), "{answer}");
+}
+
+#[test]
+fn connections_are_bounded() {
+    let service = Service::start_with(&["--connections-per-address-max", "3"]);
+    let address = service.url().strip_prefix("http://").unwrap().to_owned();
+    let held: Vec<_> = (0..3).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    let (answer, _) = talk(&service, "");
+    assert_eq!(answer, "", "the fourth is closed");
+    drop(held);
+    std::thread::sleep(Duration::from_millis(200));
+    let (answer, _) = talk(&service, "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}

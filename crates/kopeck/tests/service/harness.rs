@@ -108,11 +108,6 @@ impl Service {
         &self.url
     }
 
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The directory of its data.
     pub(crate) fn data(&self) -> PathBuf {
         self.home.path().join("data")

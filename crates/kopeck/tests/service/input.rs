@@ -1,1 +1,116 @@
-//! (Being written.)
+//! Bad input: each a clear 4xx, none a 500, and nothing changed.
+
+use crate::harness::Service;
+
+const PATHS: [&str; 2] = ["/api/external_to_wallet", "/api/wallet_to_wallet"];
+
+#[tokio::test]
+async fn bad_bodies() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let boris = service.sign_up("boris").await;
+    let bank = service.bank().await;
+    let nines = "9".repeat(10_000);
+    let amount = |text: &str| format!(r#"{{"wallet_id": {}, "amount": {text}}}"#, boris.wallet);
+    let table = [
+        (amount("0.001"), 422, "amount_too_precise"),
+        (amount("1.000"), 422, "amount_too_precise"),
+        (amount("-1"), 422, "amount_not_positive"),
+        (amount("0"), 422, "amount_not_positive"),
+        (amount("-0.0"), 422, "amount_not_positive"),
+        (amount("1e400"), 422, "amount_too_large"),
+        (amount("1e-400"), 422, "amount_too_precise"),
+        (amount(&nines), 422, "amount_too_large"),
+        (amount(&format!("\"{nines}\"")), 422, "amount_too_large"),
+        (amount("\"abc\""), 422, "amount_malformed"),
+        (amount("\"NaN\""), 422, "amount_malformed"),
+        (amount("\"\""), 422, "amount_malformed"),
+        (amount("\"1,5\""), 422, "amount_malformed"),
+        (amount("\"٣\""), 422, "amount_malformed"),
+        (amount("abc"), 400, "malformed_json"),
+        (amount("NaN"), 400, "malformed_json"),
+        (amount("Infinity"), 400, "malformed_json"),
+        (amount("+1"), 400, "malformed_json"),
+        (amount("01"), 400, "malformed_json"),
+        (amount("1."), 400, "malformed_json"),
+        (amount("null"), 400, "wrong_type"),
+        (amount("true"), 400, "wrong_type"),
+        (amount("[1]"), 400, "wrong_type"),
+        (amount("{\"a\": 1}"), 400, "wrong_type"),
+        (amount("1, \"amount\": 2"), 400, "duplicate_field"),
+        (amount("1, \"currency\": \"USD\""), 400, "unknown_field"),
+        (amount("1, \"details\": 5"), 400, "wrong_type"),
+        (amount("1, \"details\": \"\\ud800\""), 400, "malformed_json"),
+        (format!("{} x", amount("1")), 400, "malformed_json"),
+        (r#"{"wallet_id": "3", "amount": 1}"#.to_owned(), 400, "wrong_type"),
+        (r#"{"wallet_id": 3.5, "amount": 1}"#.to_owned(), 400, "wrong_type"),
+        (r#"{"wallet_id": null, "amount": 1}"#.to_owned(), 400, "wrong_type"),
+        (r#"{"wallet_id": -3, "amount": 1}"#.to_owned(), 422, "wallet_not_found"),
+        (format!(r#"{{"wallet_id": {nines}, "amount": 1}}"#), 422, "wallet_not_found"),
+        (r#"{"wallet_id": 3}"#.to_owned(), 400, "missing_field"),
+        (r#"{"amount": 1}"#.to_owned(), 400, "missing_field"),
+        ("{}".to_owned(), 400, "missing_field"),
+        ("[3, 1]".to_owned(), 400, "wrong_type"),
+        ("1".to_owned(), 400, "wrong_type"),
+        ("null".to_owned(), 400, "wrong_type"),
+        (String::new(), 400, "malformed_json"),
+        ("{".to_owned(), 400, "malformed_json"),
+        ("[".repeat(10_000), 400, "malformed_json"),
+        (amount(&"[".repeat(10_000)), 400, "malformed_json"),
+        ("wallet_id=3&amount=1".to_owned(), 400, "malformed_json"),
+    ];
+    for (client, path) in [(&bank, PATHS[0]), (&anna.client, PATHS[1])] {
+        for (body, status, code) in &table {
+            client.post_text(path, body.as_str()).await.expect_problem(*status, code);
+        }
+        let request = client.request("POST", path).header("content-type", "application/json");
+        client.send(request.body(vec![b'{', 0xff])).await.expect_problem(400, "malformed_json");
+        client.send(client.request("POST", path)).await.expect_problem(400, "malformed_json");
+    }
+    assert_eq!(anna.client.balance().await, "100.00");
+    assert_eq!(boris.client.balance().await, "0.00");
+    assert_eq!(bank.balance().await, "-100.00");
+    assert!(!service.log().contains("ERROR"), "{}", service.log());
+}
+
+#[tokio::test]
+async fn media_types() {
+    let service = Service::start();
+    let anna = service.sign_up("anna").await;
+    for kind in ["", "text/plain", "application/x-www-form-urlencoded", "text/json"] {
+        let request = anna.client.request("POST", PATHS[1]).header("content-type", kind);
+        let answer = anna.client.send(request.body(r#"{"wallet_id": 1, "amount": 1}"#)).await;
+        answer.expect_problem(415, "unsupported_media_type");
+    }
+    let request = anna.client.request("POST", PATHS[1]);
+    let request = request.header("content-type", "application/vnd.kopeck+json; charset=utf-8");
+    let answer = anna.client.send(request.body(r#"{"wallet_id": 1, "amount": 1}"#)).await;
+    answer.expect_problem(422, "insufficient_funds");
+}
+
+#[tokio::test]
+async fn bodies_are_bounded() {
+    let service = Service::start();
+    let anna = service.sign_up("anna").await;
+    let body = format!(r#"{{"wallet_id": 1, "amount": 1, "details": "{}"}}"#, "x".repeat(70_000));
+    anna.client.post_text(PATHS[1], body).await.expect_problem(413, "body_too_large");
+}
+
+#[tokio::test]
+async fn unknown_routes_and_methods() {
+    let service = Service::start();
+    let client = service.client();
+    for path in ["/api", "/api/", "/api/nothing", "/api/wallet/", "/api/wallet/2"] {
+        for method in ["GET", "POST", "DELETE", "PROPFIND"] {
+            let answer = client.send(client.request(method, path)).await;
+            answer.expect_problem(404, "not_found");
+        }
+    }
+    for path in ["/api/signup", "/api/login", "/api/logout", PATHS[0], PATHS[1]] {
+        for method in ["GET", "PUT", "DELETE"] {
+            let answer = client.send(client.request(method, path)).await;
+            let answer = answer.expect_problem(405, "method_not_allowed");
+            assert_eq!(answer.header("allow"), "POST");
+        }
+    }
+}

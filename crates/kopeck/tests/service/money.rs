@@ -33,3 +33,97 @@ async fn the_example_of_the_seed() {
     assert_eq!(operations[1]["details"], details);
     assert_eq!(operations[1]["counterparty_wallet_id"], 1);
 }
+
+#[tokio::test]
+async fn a_tenth_added_ten_times_is_exactly_one() {
+    let service = Service::start();
+    let bank = service.bank().await;
+    let anna = service.sign_up("anna").await;
+    let boris = service.sign_up("boris").await;
+    for _ in 0..10 {
+        bank.deposit(anna.wallet, "0.1").await.expect_ok();
+    }
+    assert_eq!(anna.client.balance().await, "1.00");
+    for _ in 0..10 {
+        anna.client.transfer(boris.wallet, "\"0.1\"").await.expect_ok();
+    }
+    assert_eq!(anna.client.balance().await, "0.00");
+    assert_eq!(boris.client.balance().await, "1.00");
+    assert_eq!(bank.balance().await, "-1.00");
+}
+
+#[tokio::test]
+async fn the_greatest_amounts_are_exact() {
+    let service = Service::start();
+    let bank = service.bank().await;
+    let anna = service.sign_up("anna").await;
+    let boris = service.sign_up("boris").await;
+    let paid = bank.deposit(anna.wallet, "9999999999999.99").await.expect_ok();
+    assert_eq!(paid.number("balance"), "9999999999999.99");
+    let refused = bank.deposit(boris.wallet, "0.01").await;
+    refused.expect_problem(422, "balance_limit");
+    let paid = anna.client.transfer(boris.wallet, "9999999999999.98").await.expect_ok();
+    assert_eq!(paid.number("balance"), "0.01");
+    assert_eq!(bank.balance().await, "-9999999999999.99");
+}
+
+#[tokio::test]
+async fn rules_refuse_with_their_codes() {
+    let service = Service::start();
+    let bank = service.bank().await;
+    let anna = service.sign_up_with("anna", "5").await;
+    let boris = service.sign_up("boris").await;
+    let pay = async |wallet, amount: &str| anna.client.transfer(wallet, amount).await;
+    pay(boris.wallet, "5.01").await.expect_problem(422, "insufficient_funds");
+    pay(anna.wallet, "1").await.expect_problem(422, "sender_is_receiver");
+    pay(99, "1").await.expect_problem(422, "wallet_not_found");
+    pay(0, "1").await.expect_problem(422, "wallet_not_found");
+    let answer = bank.deposit(99, "1").await.expect_problem(422, "wallet_not_found");
+    assert_eq!(answer.body["field"], "wallet_id");
+    bank.deposit(1, "1").await.expect_problem(422, "sender_is_receiver");
+    bank.transfer(anna.wallet, "1").await.expect_problem(422, "bank_must_deposit");
+    let long = json!({"wallet_id": boris.wallet, "amount": 1, "details": "я".repeat(201)});
+    let answer = anna.client.post("/api/wallet_to_wallet", &long).await;
+    answer.expect_problem(422, "details_too_long");
+    let control = json!({"wallet_id": boris.wallet, "amount": 1, "details": "a\u{0}b"});
+    let answer = anna.client.post("/api/wallet_to_wallet", &control).await;
+    answer.expect_problem(422, "details_malformed");
+    assert_eq!(anna.client.balance().await, "5.00");
+    let noted = json!({"wallet_id": boris.wallet, "amount": 5, "details": "я".repeat(200)});
+    anna.client.post("/api/wallet_to_wallet", &noted).await.expect_ok();
+    assert_eq!(boris.client.balance().await, "5.00");
+}
+
+#[tokio::test]
+async fn only_the_bank_brings_money_in() {
+    let service = Service::start();
+    let anna = service.sign_up("anna").await;
+    let deposit = async |text: &str| anna.client.post_text("/api/external_to_wallet", text).await;
+    // First of all refusals, but for the form.
+    for text in [
+        r#"{"wallet_id": 2, "amount": 1}"#,
+        r#"{"wallet_id": 99, "amount": -1}"#,
+        r#"{"wallet_id": "x", "amount": null}"#,
+    ] {
+        deposit(text).await.expect_problem(403, "not_the_bank");
+    }
+    deposit("{").await.expect_problem(400, "malformed_json");
+    deposit("{}").await.expect_problem(400, "missing_field");
+    for path in ["/api/external_to_wallet", "/api/wallet_to_wallet"] {
+        let answer = service.client().post_text(path, "{").await;
+        answer.expect_problem(401, "not_logged_in");
+    }
+    assert_eq!(anna.client.balance().await, "0.00");
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_not_ignored() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "5").await;
+    for path in ["/api/external_to_wallet", "/api/wallet_to_wallet"] {
+        let request = anna.client.request("POST", path).header("idempotency-key", "7");
+        let request = request.json(&json!({"wallet_id": 1, "amount": 1}));
+        anna.client.send(request).await.expect_problem(400, "idempotency_key_unsupported");
+    }
+    assert_eq!(anna.client.balance().await, "5.00");
+}

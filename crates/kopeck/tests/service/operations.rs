@@ -1,1 +1,117 @@
-//! (Being written.)
+//! `/livez`, `/readyz`, `/metrics`; starting, stopping, and one process a directory.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Service, kopeck};
+
+#[tokio::test]
+async fn probes_answer() {
+    let service = Service::start();
+    let client = service.client();
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(client.get(path).await.expect_ok().text, "ok\n");
+    }
+}
+
+#[tokio::test]
+async fn metrics_count_what_happens() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "5").await;
+    anna.client.transfer(1, "1").await.expect_ok();
+    anna.client.transfer(1, "9").await.expect_problem(422, "insufficient_funds");
+    anna.client.transfer(1, "-9").await.expect_problem(422, "amount_not_positive");
+    anna.client.get("/api/nothing/made-up-by-the-client").await;
+    let answer = anna.client.get("/metrics").await.expect_ok();
+    for line in [
+        "kopeck_outcomes_total{code=\"ok\"} 2",
+        "kopeck_outcomes_total{code=\"insufficient_funds\"} 1",
+        "kopeck_outcomes_total{code=\"amount_not_positive\"} 1",
+        "kopeck_queue_operations 0",
+        "http_server_request_duration_seconds_count{http_route=\"/api/wallet_to_wallet\",\
+         http_request_method=\"POST\",http_response_status_code=\"422\"} 2",
+        "# UNIT kopeck_commit_seconds seconds",
+        "# TYPE kopeck_batch_operations histogram",
+        "# TYPE kopeck_checkpoint_seconds histogram",
+        "# EOF",
+    ] {
+        assert!(answer.text.contains(line), "{line} is not in\n{}", answer.text);
+    }
+    assert!(!answer.text.contains("made-up"), "a label that a client chose");
+    assert!(answer.header("content-type").starts_with("application/openmetrics-text"));
+}
+
+#[tokio::test]
+async fn it_says_where_and_what_at_start() {
+    let service = Service::start();
+    let line: Value = serde_json::from_str(&service.greeting).unwrap();
+    assert_eq!((line["created"].clone(), line["operations"].clone()), (json!(true), json!(0)));
+    service.sign_up_with("anna", "5").await;
+    let service = service.kill_and_start_again();
+    let line: Value = serde_json::from_str(&service.greeting).unwrap();
+    assert_eq!((line["wallets"].clone(), line["operations"].clone()), (json!(2), json!(1)));
+    assert_eq!(line["currency"], "RUB");
+
+    let text = Service::start_with(&["--log-format", "text"]);
+    assert!(text.greeting.contains("  listening on  http://127.0.0.1:"), "{}", text.greeting);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_finishes_what_was_accepted() {
+    let mut service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let paying = (0..8).map(|_| {
+        let (client, mut paid) = (anna.client.clone(), 0_u32);
+        tokio::spawn(async move {
+            loop {
+                let request = client.request("POST", "/api/wallet_to_wallet");
+                let request = request.json(&json!({"wallet_id": 1, "amount": "0.01"}));
+                match client.try_send(request).await {
+                    Ok(answer) if answer.status == 200 => paid += 1,
+                    Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.text),
+                    // Not even connected: it has stopped.
+                    Err(error) => return (paid, error.is_connect()),
+                }
+            }
+        })
+    });
+    let paying: Vec<_> = paying.collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let stopped = tokio::task::block_in_place(|| service.stop());
+    assert!(stopped.success(), "{stopped}");
+    let mut paid = 0;
+    for task in paying {
+        paid += task.await.unwrap().0;
+    }
+    assert!(paid > 0);
+    let service = service.start_again();
+    let bank = service.bank().await;
+    let balance = bank.balance().await;
+    assert_eq!(balance, format!("-{}.{:02}", (10_000 - paid) / 100, (10_000 - paid) % 100));
+}
+
+#[tokio::test]
+async fn one_process_a_directory() {
+    let service = Service::start();
+    let home = service.data().parent().unwrap().to_owned();
+    for arguments in [&["serve", "--listen", "127.0.0.1:0"][..], &["bank", "set-password"][..]] {
+        let second = kopeck(&home).args(arguments).output().unwrap();
+        assert!(!second.status.success());
+        let error = String::from_utf8_lossy(&second.stderr).into_owned();
+        assert!(error.contains("in use by another kopeck"), "{error}");
+    }
+    service.client().get("/readyz").await.expect_ok();
+}
+
+#[tokio::test]
+async fn another_currency_is_refused() {
+    let mut service = Service::start();
+    assert!(service.stop().success());
+    let home = service.data().parent().unwrap().to_owned();
+    let other = kopeck(&home).args(["--listen", "127.0.0.1:0", "--currency", "USD"]).output();
+    let other = other.unwrap();
+    assert!(!other.status.success());
+    let error = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(error.contains("RUB"), "{error}");
+}
