@@ -7,11 +7,12 @@ use askama::Template;
 use axum::Form as Body;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use ledger::NAME_CHARS_MAX;
 use serde::Deserialize;
 
+use super::errors;
 use super::forms::{Field, Form};
 use super::language::Language;
 use super::layout::Layout;
@@ -47,7 +48,13 @@ pub(crate) struct AccountInput {
     form_token: String,
     name: String,
     email: String,
-    password: String,
+    password: Option<Secret>,
+}
+
+impl AccountInput {
+    fn password(&self) -> Secret {
+        self.password.clone().unwrap_or_else(|| Secret::new(String::new()))
+    }
 }
 
 type Sent = Result<Body<AccountInput>, FormRejection>;
@@ -98,7 +105,7 @@ pub(crate) async fn sign_up(State(state): State<AppState>, visit: Visit, sent: S
         return page(Door::SignUp, &visit, &input, &refusals, StatusCode::UNPROCESSABLE_ENTITY);
     }
     let (name, email) = (input.name.clone(), input.email.clone());
-    let wanted = SignUp { name, email, password: Secret::new(input.password.clone()) };
+    let wanted = SignUp { name, email, password: input.password() };
     match auth::sign_up(&state, wanted, visit.client.address).await {
         Ok((_, token)) => log_in_cookie(&state, &visit, &token),
         Err(error) => refused(Door::SignUp, &visit, &input, error),
@@ -115,13 +122,13 @@ pub(crate) async fn log_in(State(state): State<AppState>, visit: Visit, sent: Se
     if input.email.trim().is_empty() {
         refusals.push((Some("email"), AuthError::EmailMalformed.code()));
     }
-    if input.password.is_empty() {
+    if input.password().reveal().is_empty() {
         refusals.push((Some("password"), "password_missing"));
     }
     if !refusals.is_empty() {
         return page(Door::LogIn, &visit, &input, &refusals, StatusCode::UNPROCESSABLE_ENTITY);
     }
-    let claim = LogIn { email: input.email.clone(), password: Secret::new(input.password.clone()) };
+    let claim = LogIn { email: input.email.clone(), password: input.password() };
     let former = visit.caller.as_ref().map(|caller| &caller.token);
     match auth::log_in(&state, claim, visit.client.address, former).await {
         Ok((_, token)) => log_in_cookie(&state, &visit, &token),
@@ -142,9 +149,8 @@ pub(crate) async fn log_out_page(visit: Visit) -> Response {
 }
 
 fn ask_to_log_out(visit: &Visit, status: StatusCode) -> Response {
-    let token = match visit.issue_token() {
-        Ok(token) => token,
-        Err(response) => return response,
+    let Ok(token) = visit.issue_token() else {
+        return visit.error(StatusCode::INTERNAL_SERVER_ERROR);
     };
     // Its one button logs out: another one in the head would only be in the way.
     let layout = visit.layout(&visit.language.say("log-out-title"), None);
@@ -160,7 +166,7 @@ pub(crate) async fn log_out(State(state): State<AppState>, visit: Visit, sent: S
             return ask_to_log_out(&visit, StatusCode::FORBIDDEN);
         }
         if let Err(error) = auth::log_out(&state, &caller.token).await {
-            return super::errors::page_instead(Problem::from(error), &visit.headers);
+            return errors::page_instead(Problem::from(error), &visit.headers);
         }
     }
     let clear = [(header::SET_COOKIE, cookies::clear_session(&visit.client))];
@@ -175,7 +181,7 @@ fn log_in_cookie(state: &AppState, visit: &Visit, token: &SessionToken) -> Respo
 
 /// Everything that is wrong with a sign-up, so that people put it right in one go.
 fn every_refusal(input: &AccountInput) -> Vec<Refusal> {
-    let password = Secret::new(input.password.clone());
+    let password = input.password();
     let checks = [
         auth::parse_name(&input.name).err(),
         auth::parse_email(&input.email).err(),
@@ -186,14 +192,9 @@ fn every_refusal(input: &AccountInput) -> Vec<Refusal> {
 
 fn refused(door: Door, visit: &Visit, input: &AccountInput, error: AuthError) -> Response {
     let refusal = (error.field(), error.code());
-    let mut problem = Problem::from(error).into_response();
-    let mut response = page(door, visit, input, &[refusal], problem.status());
-    // What the edge logs of it, and when to come back, stay as they are.
-    std::mem::swap(response.extensions_mut(), problem.extensions_mut());
-    if let Some(retry_after) = problem.headers_mut().remove(header::RETRY_AFTER) {
-        response.headers_mut().insert::<_>(header::RETRY_AFTER, retry_after as HeaderValue);
-    }
-    response
+    let problem = Problem::from(error).into_response();
+    let response = page(door, visit, input, &[refusal], problem.status());
+    errors::with_error(response, problem)
 }
 
 fn page(
@@ -203,9 +204,8 @@ fn page(
     refusals: &[Refusal],
     status: StatusCode,
 ) -> Response {
-    let token = match visit.issue_token() {
-        Ok(token) => token,
-        Err(response) => return response,
+    let Ok(token) = visit.issue_token() else {
+        return visit.error(StatusCode::INTERNAL_SERVER_ERROR);
     };
     let mut form = form(door, visit.language, input, &token.text);
     for (field, code) in refusals {

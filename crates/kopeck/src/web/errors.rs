@@ -36,11 +36,16 @@ pub(crate) fn page(status: StatusCode, headers: &HeaderMap) -> Response {
     response
 }
 
-/// A page in place of an error that was made for a program. What is to be logged of it, once and
-/// at the edge, and when to come back, are kept.
+/// A page in place of an error that was made for a program.
 pub(crate) fn page_instead(error: impl IntoResponse, headers: &HeaderMap) -> Response {
-    let mut error = error.into_response();
-    let mut page = page(error.status(), headers);
+    let error = error.into_response();
+    let page = page(error.status(), headers);
+    with_error(page, error)
+}
+
+/// A page that takes an error's place keeps what is to be logged of it, once and at the edge, and
+/// when to come back.
+pub(crate) fn with_error(mut page: Response, mut error: Response) -> Response {
     std::mem::swap(page.extensions_mut(), error.extensions_mut());
     if let Some(retry_after) = error.headers_mut().remove(header::RETRY_AFTER) {
         page.headers_mut().insert(header::RETRY_AFTER, retry_after);

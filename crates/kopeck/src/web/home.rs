@@ -120,9 +120,8 @@ pub(crate) async fn wallet(
         Some(done) => flash(state, visit.language, caller, done).await,
         None => None,
     };
-    let token = match visit.issue_token() {
-        Ok(token) => token,
-        Err(response) => return response,
+    let Ok(token) = visit.issue_token() else {
+        return visit.error(StatusCode::INTERNAL_SERVER_ERROR);
     };
     let teller = Teller::new(state, visit.language, &caller.user);
     let Some(form) = money_forms::form(form, &teller, statement.balance, &token.text) else {

@@ -10,7 +10,7 @@
 use axum::Form as Body;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use ledger::{
     Amount, Balance, DETAILS_CHARS_MAX, Details, IdempotencyKey, MINOR_UNITS_MAX, Rejection,
@@ -22,7 +22,7 @@ use super::forms::{Field, Form};
 use super::home::{self, HomeQuery, Teller};
 use super::text::Value;
 use super::visit::Visit;
-use super::{account, amount_field, format};
+use super::{account, amount_field, errors, format};
 use crate::app::AppState;
 use crate::auth::Caller;
 use crate::money::{self, MoneyError};
@@ -117,14 +117,9 @@ async fn refused(
         MoneyError::Ledger(_) => (None, true),
     };
     let form = MoneyForm { typed, refusals: vec![(field, error.code())], keeps_key };
-    let mut problem = Problem::from(error).into_response();
-    let mut response = again(state, visit, caller, form, problem.status()).await;
-    // What the edge logs of it, and when to come back, stay as they are.
-    std::mem::swap(response.extensions_mut(), problem.extensions_mut());
-    if let Some(retry_after) = problem.headers_mut().remove(header::RETRY_AFTER) {
-        response.headers_mut().insert(header::RETRY_AFTER, retry_after);
-    }
-    response
+    let problem = Problem::from(error).into_response();
+    let response = again(state, visit, caller, form, problem.status()).await;
+    errors::with_error(response, problem)
 }
 
 /// The wallet's page again, with the form and what is wrong with it.

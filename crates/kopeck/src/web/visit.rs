@@ -67,12 +67,11 @@ impl IssuedToken {
 }
 
 impl Visit {
-    /// A token for the forms of the page that is being made. Once a page.
-    pub(crate) fn issue_token(&self) -> Result<IssuedToken, Response> {
-        match form_token::issue(&self.headers, self.caller.as_ref(), &self.client) {
-            Ok((token, cookie)) => Ok(IssuedToken { text: token.to_string(), cookie }),
-            Err(_) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR)),
-        }
+    /// A token for the forms of the page that is being made. Once a page. Errors: the operating
+    /// system gave no randomness.
+    pub(crate) fn issue_token(&self) -> Result<IssuedToken, getrandom::Error> {
+        let (token, cookie) = form_token::issue(&self.headers, self.caller.as_ref(), &self.client)?;
+        Ok(IssuedToken { text: token.to_string(), cookie })
     }
 
     /// Whether a form that was sent came from a page made for this client.
