@@ -40,6 +40,16 @@ pub(crate) enum Command {
     /// Everything about the bank.
     #[command(subcommand)]
     Bank(Bank),
+    /// Asks a running service whether it is ready (`/readyz`): exits with 0 if it is.
+    Health(Probe),
+}
+
+/// Whom to ask.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Probe {
+    /// Where the service listens; an address for all interfaces is asked on this machine.
+    #[arg(long, env = "KOPECK_LISTEN", default_value = "127.0.0.1:5000")]
+    pub(crate) listen: SocketAddr,
 }
 
 /// What can be done about the bank.

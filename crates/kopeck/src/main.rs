@@ -1,4 +1,4 @@
-//! The command line: `kopeck` serves, `kopeck bank set-password` does what it says.
+//! The command line: `kopeck` serves; `kopeck bank set-password` and `kopeck health` do what they say.
 //!
 //! Owns the order of starting and stopping, and nothing else. `anyhow` is at home here: errors at
 //! start end in a sentence for a person.
@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::AppState;
-use crate::config::{Bank, BankEnvironment, Cli, Command, LogFormat, Place, Serve};
+use crate::config::{Bank, BankEnvironment, Cli, Command, LogFormat, Place, Probe, Serve};
 use crate::telemetry::Metrics;
 
 /// How often sessions that ended by themselves are forgotten.
@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         None => start(cli.serve),
         Some(Command::Serve(options)) => start(*options),
         Some(Command::Bank(Bank::SetPassword(place))) => set_password(place),
+        Some(Command::Health(probe)) => ask_health(probe),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -204,6 +205,11 @@ async fn forget_sessions(state: AppState) {
             tracing::warn!(%error, "could not forget ended sessions");
         }
     }
+}
+
+fn ask_health(probe: Probe) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(health::ask(probe.listen))
 }
 
 fn set_password(place: Place) -> anyhow::Result<()> {

@@ -16,6 +16,23 @@ async fn probes_answer() {
 }
 
 #[tokio::test]
+async fn the_health_command_tells_by_its_status() {
+    let mut service = Service::start();
+    let address = service.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let port = address.rsplit_once(':').unwrap().1.to_owned();
+    let home = tempfile::TempDir::new().unwrap();
+    let ask = |listen: String| {
+        let asked = kopeck(home.path()).args(["health", "--listen", &listen]).output().unwrap();
+        (asked.status.success(), String::from_utf8(asked.stderr).unwrap())
+    };
+    assert!(ask(address.clone()).0);
+    assert!(ask(format!("0.0.0.0:{port}")).0, "an address for all is asked on this machine");
+    service.kill();
+    let (healthy, said) = ask(address);
+    assert!(!healthy && said.contains("is not healthy"), "{said}");
+}
+
+#[tokio::test]
 async fn metrics_count_what_happens() {
     let service = Service::start();
     let anna = service.sign_up_with("anna", "5").await;
