@@ -11,8 +11,8 @@ COPY crates/kopeck/Cargo.toml crates/kopeck/
 RUN for crate in ledger store-sqlite kopeck; do mkdir crates/$crate/src; done \
     && touch crates/ledger/src/lib.rs crates/store-sqlite/src/lib.rs \
     && echo 'fn main() {}' > crates/kopeck/src/main.rs \
-    && mkdir crates/store-sqlite/benches \
-    && echo 'fn main() {}' > crates/store-sqlite/benches/engine.rs \
+    && mkdir -p crates/store-sqlite/benches crates/kopeck/tests/service \
+    && touch crates/store-sqlite/benches/engine.rs crates/kopeck/tests/service/main.rs \
     && cargo build --release --locked --package kopeck
 
 COPY crates crates

@@ -93,7 +93,9 @@ impl Service {
     /// Asks it to stop (SIGTERM) without waiting for it.
     pub(crate) fn ask_to_stop(&self) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        // The shell's own `kill`: a bare Debian has no program of that name.
+        let kill = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid]).status();
+        assert!(kill.unwrap().success());
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has.

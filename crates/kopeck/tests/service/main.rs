@@ -10,6 +10,7 @@
 
 mod account;
 mod bank;
+mod browser;
 mod contention;
 mod contract;
 mod docs;
