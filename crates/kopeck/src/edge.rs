@@ -17,9 +17,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use crate::app::AppState;
 use crate::auth::{Client, Peer, cross_site};
 use crate::problem::{Code, PROBLEM_JSON, PrivateDetail, Problem};
+use crate::state::AppState;
 use crate::web;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

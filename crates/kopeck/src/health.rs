@@ -5,7 +5,7 @@
 //! [`ASK_WAIT_MAX`] for the answer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,24 +14,11 @@ use axum::extract::State;
 use axum::http::{HeaderName, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 
-use crate::app::AppState;
 use crate::problem::{Code, Problem};
+use crate::state::AppState;
 
 const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 const ASK_WAIT_MAX: Duration = Duration::from_secs(4);
-
-/// Whether the service means to go on.
-#[derive(Debug, Default)]
-pub(crate) struct Health {
-    stopping: AtomicBool,
-}
-
-impl Health {
-    /// From now on `/readyz` says no.
-    pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-}
 
 /// The process runs.
 pub(crate) async fn livez() -> &'static str {
@@ -41,7 +28,7 @@ pub(crate) async fn livez() -> &'static str {
 /// The engine answers and has not halted.
 pub(crate) async fn readyz(State(state): State<AppState>) -> Result<&'static str, Problem> {
     let not_ready = || Problem::new(Code::NotReady).retry_after(Duration::from_secs(5));
-    if state.health.stopping.load(Ordering::Relaxed) {
+    if state.stopping.load(Ordering::Relaxed) {
         return Err(not_ready().detail("the service is stopping"));
     }
     match tokio::time::timeout(READY_WAIT_MAX, state.people.bank()).await {

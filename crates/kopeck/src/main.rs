@@ -6,22 +6,25 @@
 #![forbid(unsafe_code)]
 
 mod api;
-mod app;
 mod auth;
 mod bank;
 mod clock;
 mod config;
 mod edge;
+mod extract;
 mod health;
 mod money;
 mod problem;
+mod routes;
 mod server;
+mod state;
 mod telemetry;
 mod web;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -30,8 +33,8 @@ use store_sqlite::{Observer, Options, Recovered, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::AppState;
 use crate::config::{Bank, BankEnvironment, Cli, Command, LogFormat, Place, Probe, Serve};
+use crate::state::AppState;
 use crate::telemetry::Metrics;
 
 /// How often sessions that ended by themselves are forgotten.
@@ -80,7 +83,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let queue = store.clone();
     metrics.publish(move || queue.queue_depth());
     let state = AppState::new(Arc::new(store.clone()), Arc::new(store.clone()), options, metrics)?;
-    let made = bank::ensure(&*state.people, &state.passwords, BankEnvironment::read()).await?;
+    let made = bank::ensure(&*state.people, &state.auth.passwords, BankEnvironment::read()).await?;
     let listen = state.config.listen;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -93,13 +96,13 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
             () = stop => tracing::info!("stopping: finishing what was accepted"),
             reason = store.halted() => {
                 tracing::error!(reason, "the engine halted; the service stops and recovers when started again");
-                state.health.stop();
+                state.stopping.store(true, Ordering::Relaxed);
                 tokio::time::sleep(HALT_FLUSH).await;
                 halt = Some(reason);
             }
         }
     };
-    let serving = server::serve(listener, app::router(state.clone()), &state, stopped);
+    let serving = server::serve(listener, routes::router(state.clone()), &state, stopped);
     serving.await;
     tokio::task::spawn_blocking(move || store.close()).await?;
     match halt {
@@ -201,7 +204,7 @@ async fn forget_sessions(state: AppState) {
     let mut every = tokio::time::interval(FORGET_EVERY);
     loop {
         every.tick().await;
-        if let Err(error) = state.sessions.forget_ended().await {
+        if let Err(error) = state.auth.sessions.forget_ended().await {
             tracing::warn!(%error, "could not forget ended sessions");
         }
     }

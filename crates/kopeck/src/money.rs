@@ -3,15 +3,16 @@
 //! Never: a decision (the ledger decides), a status code, a text for a person. Bounds: the wait for
 //! an outcome; the engine's queue bounds the rest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::{
-    Amount, Details, IdempotencyKey, LedgerError, Operation, OperationKind, Receipt, Rejection,
-    Role, Submission, WalletId,
+    Amount, Details, IdempotencyKey, Ledger, LedgerError, Operation, OperationKind, Receipt,
+    Rejection, Role, Submission, WalletId,
 };
 
-use crate::app::AppState;
 use crate::auth::Caller;
+use crate::telemetry::Metrics;
 
 /// How long an outcome is waited for. Longer, and nobody knows what became of it.
 const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -27,61 +28,92 @@ pub(crate) enum MoneyError {
     Ledger(#[from] LedgerError),
 }
 
-/// Money from outside, brought in by the bank into a wallet.
-///
-/// Everybody but the bank is refused at once, with [`Rejection::NotTheBank`].
-pub(crate) async fn deposit(
-    state: &AppState,
-    caller: &Caller,
-    to: WalletId,
-    amount: Amount,
-    details: Option<Details>,
-    key: Option<IdempotencyKey>,
-) -> Result<Receipt, MoneyError> {
-    check_bank(caller).inspect_err(|rejection| state.metrics.count_outcome(rejection.code()))?;
-    submit(state, caller, OperationKind::Deposit, (to, amount, details), key).await
+/// How much is to be moved, and where to; from where, the caller says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Order {
+    /// The wallet that is paid.
+    pub(crate) to: WalletId,
+    /// How much.
+    pub(crate) amount: Amount,
+    /// What the sender wrote.
+    pub(crate) details: Option<Details>,
 }
 
-/// Money from the caller's wallet to another.
-pub(crate) async fn transfer(
-    state: &AppState,
-    caller: &Caller,
-    to: WalletId,
-    amount: Amount,
-    details: Option<Details>,
-    key: Option<IdempotencyKey>,
-) -> Result<Receipt, MoneyError> {
-    submit(state, caller, OperationKind::Transfer, (to, amount, details), key).await
+/// Takes what callers ask for to the ledger, and counts the outcomes.
+pub(crate) struct Teller {
+    ledger: Arc<dyn Ledger>,
+    metrics: Arc<Metrics>,
 }
 
-/// Refuses everybody but the bank: first in the order of refusals, so asked before all else.
-pub(crate) fn check_bank(caller: &Caller) -> Result<(), Rejection> {
-    if caller.user.role == Role::Bank { Ok(()) } else { Err(Rejection::NotTheBank) }
-}
+impl Teller {
+    /// A teller of this ledger.
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Self {
+        Self { ledger, metrics }
+    }
 
-async fn submit(
-    state: &AppState,
-    caller: &Caller,
-    kind: OperationKind,
-    (credit, amount, details): (WalletId, Amount, Option<Details>),
-    key: Option<IdempotencyKey>,
-) -> Result<Receipt, MoneyError> {
-    let operation = Operation { kind, debit: caller.user.wallet, credit, amount, details };
-    let outcome = state.ledger.submit(vec![Submission { operation, key }]);
-    let outcome = match tokio::time::timeout(OUTCOME_WAIT_MAX, outcome).await {
-        Ok(outcomes) => outcomes.and_then(|mut outcomes| {
-            let none = || LedgerError::OutcomeUnknown("the engine gave no outcome".to_owned());
-            outcomes.pop().ok_or_else(none)
-        }),
-        Err(_) => Err(LedgerError::OutcomeUnknown("the engine did not answer in time".to_owned())),
-    };
-    let outcome = outcome.map_err(MoneyError::from).and_then(|outcome| Ok(outcome?));
-    state.metrics.count_outcome(match &outcome {
-        Ok(receipt) if receipt.replayed => "replayed",
-        Ok(_) => "ok",
-        Err(error) => error.code(),
-    });
-    outcome
+    /// Money from outside, brought in by the bank into a wallet.
+    ///
+    /// Everybody but the bank is refused at once, with [`Rejection::NotTheBank`].
+    pub(crate) async fn deposit(
+        &self,
+        caller: &Caller,
+        order: Order,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Receipt, MoneyError> {
+        self.check_bank(caller)?;
+        self.submit(caller, OperationKind::Deposit, order, key).await
+    }
+
+    /// Money from the caller's wallet to another.
+    pub(crate) async fn transfer(
+        &self,
+        caller: &Caller,
+        order: Order,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Receipt, MoneyError> {
+        self.submit(caller, OperationKind::Transfer, order, key).await
+    }
+
+    /// Refuses everybody but the bank: first in the order of refusals, so asked before all else.
+    pub(crate) fn check_bank(&self, caller: &Caller) -> Result<(), Rejection> {
+        match caller.user.role {
+            Role::Bank => Ok(()),
+            Role::Person => Err(self.refuse(Rejection::NotTheBank)),
+        }
+    }
+
+    /// Counts a refusal that the ledger need not be asked for.
+    pub(crate) fn refuse(&self, rejection: Rejection) -> Rejection {
+        self.metrics.count_outcome(rejection.code());
+        rejection
+    }
+
+    async fn submit(
+        &self,
+        caller: &Caller,
+        kind: OperationKind,
+        Order { to: credit, amount, details }: Order,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Receipt, MoneyError> {
+        let operation = Operation { kind, debit: caller.user.wallet, credit, amount, details };
+        let outcome = self.ledger.submit(vec![Submission { operation, key }]);
+        let outcome = match tokio::time::timeout(OUTCOME_WAIT_MAX, outcome).await {
+            Ok(outcomes) => outcomes.and_then(|mut outcomes| {
+                let none = || LedgerError::OutcomeUnknown("the engine gave no outcome".to_owned());
+                outcomes.pop().ok_or_else(none)
+            }),
+            Err(_) => {
+                Err(LedgerError::OutcomeUnknown("the engine did not answer in time".to_owned()))
+            }
+        };
+        let outcome = outcome.map_err(MoneyError::from).and_then(|outcome| Ok(outcome?));
+        self.metrics.count_outcome(match &outcome {
+            Ok(receipt) if receipt.replayed => "replayed",
+            Ok(_) => "ok",
+            Err(error) => error.code(),
+        });
+        outcome
+    }
 }
 
 impl MoneyError {
@@ -89,7 +121,7 @@ impl MoneyError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Rejection(rejection) => rejection.code(),
-            Self::Ledger(error) => crate::problem::Code::of_ledger(error).code(),
+            Self::Ledger(error) => error.code(),
         }
     }
 }

@@ -99,13 +99,8 @@ impl Code {
         }
     }
 
-    /// The stable code, in `snake_case`.
-    pub(crate) fn code(self) -> &'static str {
-        self.parts().1
-    }
-
     /// The code of a failure of the engine.
-    pub(crate) fn of_ledger(error: &LedgerError) -> Self {
+    fn of_ledger(error: &LedgerError) -> Self {
         match error {
             LedgerError::Overloaded => Self::Overloaded,
             LedgerError::StorageFull => Self::StorageFull,
@@ -117,7 +112,7 @@ impl Code {
     }
 
     /// The code of a refused sign-up or login.
-    pub(crate) fn of_auth(error: &AuthError) -> Self {
+    fn of_auth(error: &AuthError) -> Self {
         match error {
             AuthError::NameMalformed => Self::NameMalformed,
             AuthError::EmailMalformed => Self::EmailMalformed,
@@ -364,5 +359,45 @@ impl IntoResponse for Problem {
             response.extensions_mut().insert(PrivateDetail(private));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The inner layers name their failures themselves; the wire must call them the same.
+    #[test]
+    fn a_failure_has_one_name_whoever_speaks_of_it() {
+        let why = || "why".to_owned();
+        for error in [
+            LedgerError::Overloaded,
+            LedgerError::StorageFull,
+            LedgerError::Closed,
+            LedgerError::OutcomeUnknown(why()),
+            LedgerError::Unreadable(why()),
+            LedgerError::NoSuchEntry,
+        ] {
+            assert_eq!(Problem::from(error.clone()).code(), error.code());
+        }
+        let retry_after = Duration::from_secs(1);
+        for error in [
+            AuthError::NameMalformed,
+            AuthError::EmailMalformed,
+            AuthError::PasswordTooShort,
+            AuthError::PasswordTooLong,
+            AuthError::EmailTaken,
+            AuthError::WrongCredentials,
+            AuthError::TooManyAttempts { retry_after },
+            AuthError::Overloaded,
+            AuthError::Ledger(LedgerError::Closed),
+            AuthError::Broken(why()),
+        ] {
+            let code = error.code();
+            assert_eq!(Problem::from(error).code(), code);
+        }
+        for rejection in Rejection::ALL {
+            assert_eq!(Problem::from(rejection).code(), rejection.code());
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
-use crate::app::AppState;
 use crate::auth::Peer;
+use crate::state::AppState;
 
 /// The greatest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1_024;
@@ -65,7 +66,7 @@ pub(crate) async fn serve(
         });
     }
     drop(listener);
-    state.health.stop();
+    state.stopping.store(true, Ordering::Relaxed);
     if tokio::time::timeout(state.config.shutdown_seconds, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections did not finish in time and are cut");
     }

@@ -38,6 +38,21 @@ pub enum LedgerError {
     NoSuchEntry,
 }
 
+impl LedgerError {
+    /// The stable code, in `snake_case`: part of the API, as a refusal's is.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Overloaded => "overloaded",
+            Self::StorageFull => "storage_full",
+            Self::Closed => "closing",
+            Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::Unreadable(_) => "unreadable",
+            Self::NoSuchEntry => "cursor_unknown",
+        }
+    }
+}
+
 /// The ledger: the whole book of record.
 ///
 /// If the answer to one submission came before another was handed in, the first is earlier in the

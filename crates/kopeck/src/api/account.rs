@@ -9,9 +9,9 @@ use axum::http::{HeaderMap, HeaderName, header};
 use super::json::JsonBody;
 use super::openapi::{LogInProblems, LogOutProblems, SignUpProblems};
 use super::wire::{DoneAnswer, LogInBody, LoggedInAnswer, SignUpBody};
-use crate::app::AppState;
-use crate::auth::{self, Caller, Client, LogIn, SessionToken, SignUp, cookies};
+use crate::auth::{Caller, Client, LogIn, SessionToken, SignUp, cookies};
 use crate::problem::Problem;
+use crate::state::AppState;
 
 type Cookie = [(HeaderName, axum::http::HeaderValue); 1];
 
@@ -31,7 +31,7 @@ pub(super) async fn sign_up(
 ) -> Result<(Cookie, Json<LoggedInAnswer>), Problem> {
     let SignUpBody { name, email, password } = body.read()?;
     let wanted = SignUp { name, email, password };
-    let (user, token) = auth::sign_up(&state, wanted, client.address).await?;
+    let (user, token) = state.auth.sign_up(wanted, client.address).await?;
     Ok((cookie(&state, &token, &client), Json((&user).into())))
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn log_in(
     let LogInBody { email, password } = body.read()?;
     let replaces = cookies::SESSION.read(&headers, &client);
     let claim = LogIn { email, password };
-    let (user, token) = auth::log_in(&state, claim, client.address, replaces.as_ref()).await?;
+    let (user, token) = state.auth.log_in(claim, client.address, replaces.as_ref()).await?;
     Ok((cookie(&state, &token, &client), Json((&user).into())))
 }
 
@@ -70,11 +70,11 @@ pub(super) async fn log_out(
     client: Client,
     caller: Caller,
 ) -> Result<(Cookie, Json<DoneAnswer>), Problem> {
-    auth::log_out(&state, &caller.token).await?;
+    state.auth.log_out(&caller.token).await?;
     Ok(([(header::SET_COOKIE, cookies::clear_session(&client))], Json(DoneAnswer::OK)))
 }
 
 fn cookie(state: &AppState, token: &SessionToken, client: &Client) -> Cookie {
-    let lives = state.sessions.expiry().absolute;
+    let lives = state.auth.sessions.expiry().absolute;
     [(header::SET_COOKIE, cookies::set_session(token, client, lives))]
 }

@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::app::AppState;
 use crate::problem::{Code, Problem};
+use crate::state::AppState;
 
 /// A body that says it is JSON.
 #[derive(Debug)]

@@ -18,8 +18,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::app::AppState;
 use crate::problem::{Code, Problem};
+use crate::state::AppState;
 
 /// The pages of the description run their own script from this host, which styles them as it goes.
 const DOCS_POLICY: HeaderValue = HeaderValue::from_static(

@@ -1,20 +1,19 @@
 //! Owns the moving of money by JSON.
 //!
-//! Never: a decision; it reads the form, asks [`money`](crate::money), and writes the answer.
+//! Never: a decision; it reads the form, asks the [`Teller`](crate::money::Teller), and writes the answer.
 //! Bounds: those of the wire and the ledger.
 
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use ledger::Rejection;
 
 use super::json::JsonBody;
 use super::openapi::{DepositProblems, TransferProblems};
-use super::wire::{Money, MoneyBody, MoneyRefused, MovedAnswer};
-use crate::app::AppState;
+use super::wire::{MoneyBody, MoneyRefused, MovedAnswer};
 use crate::auth::Caller;
-use crate::money;
+use crate::money::Order;
 use crate::problem::{Code, Problem};
+use crate::state::AppState;
 
 /// The request has no Idempotency-Key. To take one and do nothing about it would be a lie that
 /// costs money.
@@ -51,11 +50,9 @@ pub(super) async fn external_to_wallet(
     body: JsonBody,
 ) -> Result<Json<MovedAnswer>, Problem> {
     let body: MoneyBody<'_> = body.read()?;
-    if let Err(rejection) = money::check_bank(&caller) {
-        return Err(refuse(&state, rejection));
-    }
-    let Money { wallet, amount, details } = parse(&state, body)?;
-    let receipt = money::deposit(&state, &caller, wallet, amount, details, None).await?;
+    state.teller.check_bank(&caller)?;
+    let order = parse(&state, body)?;
+    let receipt = state.teller.deposit(&caller, order, None).await?;
     Ok(Json(MovedAnswer::new(&receipt, state.ledger.currency())))
 }
 
@@ -74,8 +71,8 @@ pub(super) async fn wallet_to_wallet(
     _: NoIdempotencyKey,
     body: JsonBody,
 ) -> Result<Json<MovedAnswer>, Problem> {
-    let Money { wallet, amount, details } = parse(&state, body.read()?)?;
-    let receipt = money::transfer(&state, &caller, wallet, amount, details, None).await?;
+    let order = parse(&state, body.read()?)?;
+    let receipt = state.teller.transfer(&caller, order, None).await?;
     Ok(Json(MovedAnswer::new(&receipt, state.ledger.currency())))
 }
 
@@ -87,20 +84,15 @@ pub(super) async fn null(
     _: NoIdempotencyKey,
     body: JsonBody,
 ) -> Result<Json<MovedAnswer>, Problem> {
-    let Money { amount, .. } = parse(&state, body.read()?)?;
+    let Order { amount, .. } = parse(&state, body.read()?)?;
     state.metrics.count_outcome("null");
     Ok(Json(MovedAnswer::null(caller.user.wallet, amount, state.ledger.currency())))
 }
 
-fn parse(state: &AppState, body: MoneyBody<'_>) -> Result<Money, Problem> {
+fn parse(state: &AppState, body: MoneyBody<'_>) -> Result<Order, Problem> {
     body.parse(state.ledger.currency()).map_err(|refused| match refused {
         MoneyRefused::Form(problem) => problem,
-        MoneyRefused::Rule(rejection) => refuse(state, rejection),
+        // Never asked of the ledger, but counted with what it refuses.
+        MoneyRefused::Rule(rejection) => state.teller.refuse(rejection).into(),
     })
-}
-
-/// A refusal that the ledger need not be asked for.
-fn refuse(state: &AppState, rejection: Rejection) -> Problem {
-    state.metrics.count_outcome(rejection.code());
-    rejection.into()
 }

@@ -8,9 +8,9 @@ use ledger::{LedgerError, OperationId, Page};
 
 use super::openapi::WalletProblems;
 use super::wire::WalletAnswer;
-use crate::app::AppState;
 use crate::auth::Caller;
 use crate::problem::{Code, Problem};
+use crate::state::AppState;
 
 const LIMIT_DEFAULT: usize = 20;
 const LIMIT_MAX: usize = 100;

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::json::wrong_type;
 use crate::auth::Secret;
 use crate::clock;
+use crate::money::Order;
 use crate::problem::Problem;
 
 /// Somebody who signs up.
@@ -79,14 +80,6 @@ pub(crate) enum AmountText {
     Text(String),
 }
 
-/// What is to be moved, in the ledger's words.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Money {
-    pub(crate) wallet: WalletId,
-    pub(crate) amount: Amount,
-    pub(crate) details: Option<Details>,
-}
-
 /// A body of money that is not what it should be.
 #[derive(Debug)]
 pub(crate) enum MoneyRefused {
@@ -110,13 +103,13 @@ impl From<Rejection> for MoneyRefused {
 
 impl MoneyBody<'_> {
     /// Reads the values, types first, then in the order of [`Rejection`].
-    pub(crate) fn parse(self, currency: Currency) -> Result<Money, MoneyRefused> {
+    pub(crate) fn parse(self, currency: Currency) -> Result<Order, MoneyRefused> {
         let amount = amount_text(self.amount)?;
         let wallet = wallet_id(self.wallet_id)?;
         let amount = Amount::parse(&amount, currency)?;
         let details = self.details.as_deref().map_or(Ok(None), Details::parse)?;
-        let wallet = wallet.ok_or(Rejection::WalletNotFound)?;
-        Ok(Money { wallet, amount, details })
+        let to = wallet.ok_or(Rejection::WalletNotFound)?;
+        Ok(Order { to, amount, details })
     }
 }
 

@@ -5,12 +5,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::HeaderMap;
 use ipnet::IpNet;
-
-use crate::problem::{Code, Problem};
 
 /// The address of the connection's other end. The server puts it into every request.
 #[derive(Debug, Clone, Copy)]
@@ -68,22 +64,6 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
     let address = plain.parse().ok();
     let address = address.or_else(|| hop.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
     address.map(|address: IpAddr| address.to_canonical())
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Client {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Self::in_extensions(&parts.extensions)
-    }
-}
-
-impl Client {
-    /// The client as the edge found it.
-    pub(crate) fn in_extensions(extensions: &Extensions) -> Result<Self, Problem> {
-        let client = extensions.get().copied();
-        client.ok_or_else(|| Problem::new(Code::Internal).privately("a request without a client"))
-    }
 }
 
 #[cfg(test)]

@@ -15,19 +15,20 @@ pub(crate) mod throttle;
 mod token;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use email_address::{EmailAddress, Options};
-use ledger::{EmailTaken, LedgerError, NAME_CHARS_MAX, NewUser, Role, User};
+use ledger::{EmailTaken, LedgerError, NAME_CHARS_MAX, NewUser, People, Role, User};
 
-pub(crate) use caller::{Caller, MaybeCaller};
+pub(crate) use caller::Caller;
 pub(crate) use client::{Client, Peer};
 pub(crate) use secret::Secret;
 pub(crate) use sessions::{Expiry, Sessions};
 pub(crate) use token::SessionToken;
 
-use crate::app::AppState;
-use password::{PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, PasswordError};
+use password::{PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, PasswordError, Passwords};
+use throttle::Throttle;
 
 /// What somebody who signs up says.
 #[derive(Debug)]
@@ -90,7 +91,18 @@ pub(crate) enum AuthError {
 impl AuthError {
     /// The stable code, in `snake_case`.
     pub(crate) fn code(&self) -> &'static str {
-        crate::problem::Code::of_auth(self).code()
+        match self {
+            Self::NameMalformed => "name_malformed",
+            Self::EmailMalformed => "email_malformed",
+            Self::PasswordTooShort => "password_too_short",
+            Self::PasswordTooLong => "password_too_long",
+            Self::EmailTaken => "email_taken",
+            Self::WrongCredentials => "wrong_credentials",
+            Self::TooManyAttempts { .. } => "too_many_attempts",
+            Self::Overloaded => "overloaded",
+            Self::Ledger(error) => error.code(),
+            Self::Broken(_) => "internal",
+        }
     }
 
     /// The field of the form that it is about, if it is about one.
@@ -119,67 +131,85 @@ impl From<throttle::Wait> for AuthError {
     }
 }
 
-/// Makes a user with a wallet and logs the user in.
-pub(crate) async fn sign_up(
-    state: &AppState,
-    wanted: SignUp,
-    client: IpAddr,
-) -> Result<(User, SessionToken), AuthError> {
-    let name = parse_name(&wanted.name)?;
-    let (email, email_key) = parse_email(&wanted.email)?;
-    check_password(&wanted.password)?;
-    state.throttle.sign_up(client)?;
-    // A courtesy that spares the hash; what decides is the store's own check.
-    if state.people.credentials(&email_key).await?.is_some() {
-        return Err(AuthError::EmailTaken);
-    }
-    let password_hash = state.passwords.hash(wanted.password).await?;
-    let new = NewUser { role: Role::Person, name, email, email_key, password_hash };
-    let user = state.people.sign_up(new).await?.map_err(|EmailTaken| AuthError::EmailTaken)?;
-    let token = state.sessions.open(user.clone()).await?;
-    Ok((user, token))
+/// Signing up, logging in and out: all that they need.
+pub(crate) struct Auth {
+    people: Arc<dyn People>,
+    /// Hashes passwords.
+    pub(crate) passwords: Passwords,
+    /// Who is logged in.
+    pub(crate) sessions: Sessions,
+    throttle: Throttle,
 }
 
-/// Logs a user in. The session that the client had before, if any, is closed.
-pub(crate) async fn log_in(
-    state: &AppState,
-    claim: LogIn,
-    client: IpAddr,
-    replaces: Option<&SessionToken>,
-) -> Result<(User, SessionToken), AuthError> {
-    let email_key = email_key(&claim.email);
-    let attempt = state.throttle.log_in(client, &email_key)?;
-    let checked = check_credentials(state, claim, &email_key).await;
-    if !matches!(checked, Err(AuthError::WrongCredentials)) {
-        attempt.give_back();
+impl Auth {
+    /// Puts it together.
+    pub(crate) fn new(
+        people: Arc<dyn People>,
+        passwords: Passwords,
+        sessions: Sessions,
+        throttle: Throttle,
+    ) -> Self {
+        Self { people, passwords, sessions, throttle }
     }
-    let user = checked?;
-    if let Some(former) = replaces {
-        state.sessions.close(former).await?;
-    }
-    let token = state.sessions.open(user.clone()).await?;
-    Ok((user, token))
-}
 
-/// Closes a session.
-pub(crate) async fn log_out(state: &AppState, token: &SessionToken) -> Result<(), AuthError> {
-    Ok(state.sessions.close(token).await?)
-}
-
-/// Takes as long for an unknown e-mail address as for a wrong password.
-async fn check_credentials(
-    state: &AppState,
-    claim: LogIn,
-    email_key: &str,
-) -> Result<User, AuthError> {
-    // Longer than any that was ever taken: no need to hash it, and it tells nothing.
-    if claim.password.reveal().len() > PASSWORD_BYTES_MAX {
-        return Err(AuthError::WrongCredentials);
+    /// Makes a user with a wallet and logs the user in.
+    pub(crate) async fn sign_up(
+        &self,
+        wanted: SignUp,
+        client: IpAddr,
+    ) -> Result<(User, SessionToken), AuthError> {
+        let name = parse_name(&wanted.name)?;
+        let (email, email_key) = parse_email(&wanted.email)?;
+        check_password(&wanted.password)?;
+        self.throttle.sign_up(client)?;
+        // A courtesy that spares the hash; what decides is the store's own check.
+        if self.people.credentials(&email_key).await?.is_some() {
+            return Err(AuthError::EmailTaken);
+        }
+        let password_hash = self.passwords.hash(wanted.password).await?;
+        let new = NewUser { role: Role::Person, name, email, email_key, password_hash };
+        let user = self.people.sign_up(new).await?.map_err(|EmailTaken| AuthError::EmailTaken)?;
+        let token = self.sessions.open(user.clone()).await?;
+        Ok((user, token))
     }
-    let known = state.people.credentials(email_key).await?;
-    let (user, hash) = known.map(|known| (known.user, known.password_hash)).unzip();
-    let fits = state.passwords.verify(claim.password, hash).await?;
-    user.filter(|_| fits).ok_or(AuthError::WrongCredentials)
+
+    /// Logs a user in. The session that the client had before, if any, is closed.
+    pub(crate) async fn log_in(
+        &self,
+        claim: LogIn,
+        client: IpAddr,
+        replaces: Option<&SessionToken>,
+    ) -> Result<(User, SessionToken), AuthError> {
+        let email_key = email_key(&claim.email);
+        let attempt = self.throttle.log_in(client, &email_key)?;
+        let checked = self.check_credentials(claim, &email_key).await;
+        if !matches!(checked, Err(AuthError::WrongCredentials)) {
+            attempt.give_back();
+        }
+        let user = checked?;
+        if let Some(former) = replaces {
+            self.sessions.close(former).await?;
+        }
+        let token = self.sessions.open(user.clone()).await?;
+        Ok((user, token))
+    }
+
+    /// Closes a session.
+    pub(crate) async fn log_out(&self, token: &SessionToken) -> Result<(), AuthError> {
+        Ok(self.sessions.close(token).await?)
+    }
+
+    /// Takes as long for an unknown e-mail address as for a wrong password.
+    async fn check_credentials(&self, claim: LogIn, email_key: &str) -> Result<User, AuthError> {
+        // Longer than any that was ever taken: no need to hash it, and it tells nothing.
+        if claim.password.reveal().len() > PASSWORD_BYTES_MAX {
+            return Err(AuthError::WrongCredentials);
+        }
+        let known = self.people.credentials(email_key).await?;
+        let (user, hash) = known.map(|known| (known.user, known.password_hash)).unzip();
+        let fits = self.passwords.verify(claim.password, hash).await?;
+        user.filter(|_| fits).ok_or(AuthError::WrongCredentials)
+    }
 }
 
 /// A name as it is kept: trimmed.

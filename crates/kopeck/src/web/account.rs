@@ -18,9 +18,9 @@ use super::language::Language;
 use super::layout::Layout;
 use super::text::Value;
 use super::visit::Visit;
-use crate::app::AppState;
 use crate::auth::{self, AuthError, LogIn, Secret, SessionToken, SignUp, cookies};
 use crate::problem::Problem;
+use crate::state::AppState;
 
 #[derive(Template)]
 #[template(path = "account.html")]
@@ -106,7 +106,7 @@ pub(crate) async fn sign_up(State(state): State<AppState>, visit: Visit, sent: S
     }
     let (name, email) = (input.name.clone(), input.email.clone());
     let wanted = SignUp { name, email, password: input.password() };
-    match auth::sign_up(&state, wanted, visit.client.address).await {
+    match state.auth.sign_up(wanted, visit.client.address).await {
         Ok((_, token)) => log_in_cookie(&state, &visit, &token),
         Err(error) => refused(Door::SignUp, &visit, &input, error),
     }
@@ -130,7 +130,7 @@ pub(crate) async fn log_in(State(state): State<AppState>, visit: Visit, sent: Se
     }
     let claim = LogIn { email: input.email.clone(), password: input.password() };
     let former = visit.caller.as_ref().map(|caller| &caller.token);
-    match auth::log_in(&state, claim, visit.client.address, former).await {
+    match state.auth.log_in(claim, visit.client.address, former).await {
         Ok((_, token)) => log_in_cookie(&state, &visit, &token),
         Err(error) => refused(Door::LogIn, &visit, &input, error),
     }
@@ -165,7 +165,7 @@ pub(crate) async fn log_out(State(state): State<AppState>, visit: Visit, sent: S
         if !visit.verify_token(&input.form_token) {
             return ask_to_log_out(&visit, StatusCode::FORBIDDEN);
         }
-        if let Err(error) = auth::log_out(&state, &caller.token).await {
+        if let Err(error) = state.auth.log_out(&caller.token).await {
             return errors::page_instead(Problem::from(error), &visit.headers);
         }
     }
@@ -174,7 +174,7 @@ pub(crate) async fn log_out(State(state): State<AppState>, visit: Visit, sent: S
 }
 
 fn log_in_cookie(state: &AppState, visit: &Visit, token: &SessionToken) -> Response {
-    let lives = state.sessions.expiry().absolute;
+    let lives = state.auth.sessions.expiry().absolute;
     let set = [(header::SET_COOKIE, cookies::set_session(token, &visit.client, lives))];
     (set, Redirect::to("/")).into_response()
 }

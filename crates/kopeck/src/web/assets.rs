@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use axum::extract::Path;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
@@ -51,11 +51,12 @@ pub(crate) fn icon_address() -> &'static str {
 }
 
 /// `GET /assets/{file}`. An address of another version is not found: its content would not fit.
-pub(crate) async fn serve(Path(file): Path<String>, headers: HeaderMap) -> Response {
+pub(crate) async fn serve(Path(file): Path<String>) -> Response {
     let address = format!("/assets/{file}");
     match [&STYLE_ASSET, &ICON_ASSET].into_iter().find(|asset| asset.address == address) {
         Some(asset) => asset.answer("public, max-age=31536000, immutable"),
-        None => super::errors::page(StatusCode::NOT_FOUND, &headers),
+        // A browser asked, not a person: nobody would see a page.
+        None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 

@@ -24,10 +24,10 @@ use super::layout::{self, Layout};
 use super::money_forms::{self, MoneyForm};
 use super::text::Value;
 use super::visit::Visit;
-use crate::app::AppState;
 use crate::auth::Caller;
 use crate::clock;
 use crate::problem::Problem;
+use crate::state::AppState;
 
 const ENTRIES_PER_PAGE: usize = 20;
 const TRAIL_MAX: usize = 100;

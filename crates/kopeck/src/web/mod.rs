@@ -22,7 +22,7 @@ use axum::http::HeaderValue;
 use axum::middleware::from_fn;
 use axum::routing::get;
 
-use crate::app::AppState;
+use crate::state::AppState;
 
 /// When somebody who was sent away may come back, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");

@@ -23,10 +23,10 @@ use super::home::{self, HomeQuery, Teller};
 use super::text::Value;
 use super::visit::Visit;
 use super::{account, amount_field, errors, format};
-use crate::app::AppState;
 use crate::auth::Caller;
-use crate::money::{self, MoneyError};
+use crate::money::{MoneyError, Order};
 use crate::problem::Problem;
+use crate::state::AppState;
 
 /// Tells these keys from those that programs choose.
 const KEY_PREFIX: &str = "form-";
@@ -62,13 +62,6 @@ enum Source {
     Outside,
 }
 
-/// What was typed, understood.
-struct Order {
-    to: WalletId,
-    amount: Amount,
-    details: Option<Details>,
-}
-
 /// `POST /send`.
 pub(crate) async fn send(State(state): State<AppState>, visit: Visit, sent: Sent) -> Response {
     submit(&state, &visit, sent, Source::OwnWallet).await
@@ -88,7 +81,7 @@ async fn submit(state: &AppState, visit: &Visit, sent: Sent, source: Source) -> 
         let form = MoneyForm { typed, refusals, keeps_key: false };
         return again(state, visit, caller, form, StatusCode::FORBIDDEN).await;
     };
-    let Order { to, amount, details } = match read(&typed, visit, state) {
+    let order = match read(&typed, visit, state) {
         Ok(order) => order,
         Err(refusals) => {
             let form = MoneyForm { typed, refusals, keeps_key: false };
@@ -96,8 +89,8 @@ async fn submit(state: &AppState, visit: &Visit, sent: Sent, source: Source) -> 
         }
     };
     let done = match source {
-        Source::OwnWallet => money::transfer(state, caller, to, amount, details, Some(key)).await,
-        Source::Outside => money::deposit(state, caller, to, amount, details, Some(key)).await,
+        Source::OwnWallet => state.teller.transfer(caller, order, Some(key)).await,
+        Source::Outside => state.teller.deposit(caller, order, Some(key)).await,
     };
     match done {
         Ok(receipt) => Redirect::to(&format!("/?done={}", receipt.transfer.id)).into_response(),

@@ -11,8 +11,9 @@ use axum::response::Response;
 use super::errors;
 use super::language::Language;
 use super::layout::{self, Layout};
-use crate::app::AppState;
-use crate::auth::{Caller, Client, MaybeCaller, form_token};
+use crate::auth::{Caller, Client, form_token};
+use crate::extract::MaybeCaller;
+use crate::state::AppState;
 
 /// A request for a page.
 pub(crate) struct Visit {
@@ -33,7 +34,8 @@ impl FromRequestParts<AppState> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
         // A failure to tell who it is is logged at the edge; a person gets a page.
-        let client = Client::in_extensions(&parts.extensions)
+        let client = Client::from_request_parts(parts, state)
+            .await
             .map_err(|problem| errors::page_instead(problem, &parts.headers))?;
         let MaybeCaller(caller) = MaybeCaller::from_request_parts(parts, state)
             .await

@@ -51,6 +51,17 @@ impl Service {
         Self::spawn(home, options, &[("BANK_EMAIL", BANK_EMAIL), ("BANK_PASS", BANK_PASS)])
     }
 
+    /// Starts one in a directory of its own that cannot write a file beyond so many KiB: the write
+    /// fails (EFBIG), as on a disk that breaks.
+    pub(crate) fn start_with_files_of_at_most(kib: u32) -> Self {
+        let home = Arc::new(tempfile::tempdir().unwrap());
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_kopeck"));
+        let bank = [("BANK_EMAIL", BANK_EMAIL), ("BANK_PASS", BANK_PASS)];
+        Self::spawn_command(in_home(command, home.path()), home, Vec::new(), &bank)
+    }
+
     /// Starts one in a directory of its own, with this environment and nothing of the bank's.
     pub(crate) fn start_in_environment(environment: &[(&str, &str)]) -> Self {
         Self::spawn(Arc::new(tempfile::tempdir().unwrap()), Vec::new(), environment)
@@ -154,8 +165,16 @@ impl Service {
         options: Vec<String>,
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::spawn_command(kopeck(home.path()), home, options, environment)
+    }
+
+    fn spawn_command(
+        mut command: Command,
+        home: Arc<tempfile::TempDir>,
+        options: Vec<String>,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let log = File::options().create(true).append(true).open(home.path().join("log")).unwrap();
-        let mut command = kopeck(home.path());
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(&options);
         command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap();
@@ -196,7 +215,10 @@ impl Drop for Service {
 
 /// The command, with its data below `home` and nothing of the environment but the path.
 pub(crate) fn kopeck(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kopeck"));
+    in_home(Command::new(env!("CARGO_BIN_EXE_kopeck")), home)
+}
+
+fn in_home(mut command: Command, home: &Path) -> Command {
     command.current_dir(home).env_clear();
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);

@@ -17,6 +17,8 @@ mod docs;
 mod edge;
 mod harness;
 mod input;
+mod killed;
 mod money;
 mod operations;
+mod storage;
 mod wallet;

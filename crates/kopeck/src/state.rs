@@ -1,24 +1,20 @@
-//! Owns the state that every handler sees, and the one route table.
+//! Owns the state that every handler sees.
 //!
 //! Never: an engine by name (handlers know the contracts only). Bounds: what is here is made once,
 //! at start.
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use axum::Router;
-use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get};
 use ledger::{Ledger, People};
 
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
-use crate::auth::{Expiry, Sessions};
+use crate::auth::{Auth, Expiry, Sessions};
 use crate::config::Serve;
-use crate::edge::edge;
-use crate::health::{self, Health};
+use crate::money::Teller;
 use crate::telemetry::Metrics;
-use crate::{api, web};
 
 /// What every handler sees. A clone is a pointer.
 #[derive(Clone)]
@@ -30,18 +26,16 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<dyn Ledger>,
     /// Users, credentials, sessions.
     pub(crate) people: Arc<dyn People>,
-    /// Who is logged in.
-    pub(crate) sessions: Sessions,
-    /// Hashes passwords.
-    pub(crate) passwords: Passwords,
-    /// The patience with guessing.
-    pub(crate) throttle: Throttle,
+    /// Signing up, logging in and out, and who is logged in.
+    pub(crate) auth: Auth,
+    /// The way to the ledger for whoever moves money.
+    pub(crate) teller: Teller,
     /// The options; the currency is in `config.place`.
     pub(crate) config: Serve,
     /// The metrics.
     pub(crate) metrics: Arc<Metrics>,
-    /// Whether the service can do its work.
-    pub(crate) health: Health,
+    /// Set when the service is about to stop: from then on it is not ready.
+    pub(crate) stopping: AtomicBool,
     /// Where request ids start in this process.
     pub(crate) request_id_base: u64,
 }
@@ -73,31 +67,22 @@ impl AppState {
             config.failed_logins_per_address,
             config.failed_logins_per_email,
         );
-        Ok(Self(Arc::new(Shared {
-            sessions: Sessions::new(Arc::clone(&people), config.sessions_cached, expiry),
-            passwords: Passwords::new(hashes_max, config.password_wait_seconds)?,
+        let auth = Auth::new(
+            Arc::clone(&people),
+            Passwords::new(hashes_max, config.password_wait_seconds)?,
+            Sessions::new(Arc::clone(&people), config.sessions_cached, expiry),
             throttle,
+        );
+        let teller = Teller::new(Arc::clone(&ledger), Arc::clone(&metrics));
+        Ok(Self(Arc::new(Shared {
+            auth,
+            teller,
             ledger,
             people,
             config,
             metrics,
-            health: Health::default(),
+            stopping: AtomicBool::new(false),
             request_id_base: getrandom::u64()?,
         })))
     }
-}
-
-/// Every route there is.
-pub(crate) fn router(state: AppState) -> Router {
-    Router::new()
-        .merge(api::routes())
-        .route("/api", any(api::not_found))
-        .route("/api/", any(api::not_found))
-        .route("/api/{*rest}", any(api::not_found))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
-        .merge(web::routes())
-        .layer(from_fn_with_state(state.clone(), edge))
-        .with_state(state)
 }

@@ -1,0 +1,95 @@
+//! Storage that fails, seen from outside: a disk that breaks, a disk that is full.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::{Client, Service};
+
+/// Pays in one rouble at a time until it is not answered with OK; how often it was, and the answer.
+async fn pay_until_refused(bank: &Client, wallet: u64) -> (u64, crate::harness::Answer) {
+    for paid in 0.. {
+        let answer = bank.deposit(wallet, "1").await;
+        if answer.status != 200 {
+            return (paid, answer);
+        }
+    }
+    unreachable!("it ends by returning")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failed_write_it_says_unknown_ends_and_recovers() {
+    let mut service = Service::start_with_files_of_at_most(400);
+    let anna = service.sign_up("anna").await;
+    let bank = service.bank().await;
+    let (paid, answer) = pay_until_refused(&bank, anna.wallet).await;
+    assert!(paid > 0);
+    answer.expect_problem(503, "outcome_unknown");
+    assert!(!service.wait().success(), "it ends with a status that says so");
+    assert!(service.log().contains("the engine halted"), "{}", service.log());
+
+    // Without the limit it recovers: what was acknowledged, and at most the one that is unknown.
+    let service = service.start_again();
+    let balance = service.bank().await.balance().await;
+    let expected = [format!("-{paid}.00"), format!("-{}.00", paid + 1)];
+    assert!(expected.contains(&balance), "{balance} after {paid}");
+    service.bank().await.deposit(anna.wallet, "1").await.expect_ok();
+}
+
+/// A small file system of its own, unmounted when it is dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` where this may not be done: it takes root.
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "kopeck-test"])
+            .arg(dir.path())
+            .status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(dir))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_reads_on_and_resumes_by_itself() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("NOT TESTED: a full disk. Mounting a small file system takes root.");
+        return;
+    };
+    let data = disk.path().join("data");
+    let mut service = Service::start_with(&["--data", data.to_str().unwrap()]);
+    let anna = service.sign_up("anna").await;
+    let bank = service.bank().await;
+    bank.deposit(anna.wallet, "1").await.expect_ok();
+
+    // Somebody else fills the disk, but for a little.
+    let ballast = disk.path().join("ballast");
+    let fill = Command::new("dd")
+        .args(["if=/dev/zero", "bs=4k", &format!("of={}", ballast.display())])
+        .output()
+        .unwrap();
+    assert!(!fill.status.success(), "dd ends when the disk is full");
+    let (paid, answer) = pay_until_refused(&bank, anna.wallet).await;
+    let answer = answer.expect_problem(503, "storage_full");
+    assert_ne!(answer.header("retry-after"), "");
+    for _ in 0..3 {
+        bank.deposit(anna.wallet, "1").await.expect_problem(503, "storage_full");
+        assert_eq!(anna.client.balance().await, format!("{}.00", paid + 1), "reads go on");
+    }
+    std::fs::remove_file(ballast).unwrap();
+    bank.deposit(anna.wallet, "1").await.expect_ok();
+    assert_eq!(anna.client.balance().await, format!("{}.00", paid + 2));
+    service.kill();
+    let service = service.start_again();
+    assert_eq!(service.bank().await.balance().await, format!("-{}.00", paid + 2));
+}
