@@ -21,8 +21,9 @@ RUN find crates -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --package kopeck
 
 FROM debian:bookworm-slim
-# A fixed number, so that the owner of the data is the same whatever image is built next.
-RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin kopeck \
+# Fixed numbers, so that the owner of the data is the same whatever image is built next.
+RUN groupadd --gid 10001 kopeck \
+    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin kopeck \
     && install --directory --owner=kopeck --group=kopeck --mode=0700 /var/lib/kopeck
 COPY --from=build /src/target/release/kopeck /usr/local/bin/kopeck
 
