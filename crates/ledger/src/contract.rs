@@ -62,7 +62,8 @@ pub trait Ledger: Send + Sync {
     fn currency(&self) -> Currency;
 
     /// Hands in operations; each is decided on its own, in their order. The outcomes, in the same
-    /// order, come when they are on stable storage. At most [`SUBMISSIONS_MAX`] at once.
+    /// order, come when they are on stable storage. Of more than [`SUBMISSIONS_MAX`] at once an
+    /// engine may refuse all.
     ///
     /// Errors concern all of them: none took effect, except for
     /// [`OutcomeUnknown`](LedgerError::OutcomeUnknown).

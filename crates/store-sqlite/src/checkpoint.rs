@@ -6,6 +6,7 @@
 //! writer or a reader stays on an old state.
 
 use std::cell::Cell;
+use std::fs::File;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -112,6 +113,8 @@ impl Bell {
 /// The thread's state.
 pub(crate) struct Checkpoints {
     pub(crate) connection: Connection,
+    /// The data file, for syncing it beside the writer.
+    pub(crate) data: Arc<File>,
     pub(crate) bell: Arc<Bell>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) observer: Arc<dyn Observer>,
@@ -122,7 +125,15 @@ impl Checkpoints {
     pub(crate) fn run(self) -> Result<(), String> {
         while self.bell.wait() {
             let began = Instant::now();
-            match self.checkpoint() {
+            let copied = self.copy_most();
+            // SQLite syncs the data file only with the last page. What was copied so far is synced
+            // here, so that little is left to be synced while the writer waits.
+            if copied.is_ok()
+                && let Err(error) = self.data.sync_data()
+            {
+                return Err(format!("checkpoint: could not sync the data file: {error}"));
+            }
+            match copied.and_then(|()| self.copy_rest()) {
                 Ok(()) => self.observer.checkpoint(began.elapsed()),
                 // No room for the data file to grow: the log keeps everything, and it is tried
                 // again with the next commit. The pause keeps that from becoming a busy loop.
@@ -137,13 +148,17 @@ impl Checkpoints {
         Ok(())
     }
 
-    fn checkpoint(&self) -> rusqlite::Result<()> {
+    fn copy_most(&self) -> rusqlite::Result<()> {
         for _ in 0..ROUNDS_MAX {
             let copied = self.copy()?;
             if self.bell.pages.load(Relaxed) - copied <= PAGES_WITH_GATE_SHUT_MAX {
                 break;
             }
         }
+        Ok(())
+    }
+
+    fn copy_rest(&self) -> rusqlite::Result<()> {
         let copied = self.gate.shut(|| self.copy())?;
         self.bell.pages_due.store(copied + PAGES_DUE, Relaxed);
         Ok(())

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::OpenError;
@@ -20,7 +21,6 @@ impl Directory {
     /// Makes the directory if it is not there, and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let unusable = |error: io::Error| OpenError::Unusable { path: path.to_owned(), error };
-        let new = !path.exists();
         make(path).map_err(unusable)?;
         let lock = File::options()
             .create(true)
@@ -33,11 +33,7 @@ impl Directory {
             Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
-        let directory = Self { path: path.to_owned(), _lock: lock };
-        if new && let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync(parent).map_err(unusable)?;
-        }
-        Ok(directory)
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// The data file.
@@ -51,13 +47,19 @@ impl Directory {
     }
 }
 
-/// Readable by its owner only: it holds e-mail addresses and password hashes.
+/// Makes a directory and those above it that are not there, each of them durable. Readable by its
+/// owner only: it will hold e-mail addresses and password hashes.
 fn make(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    make(parent)?;
+    fs::DirBuilder::new().mode(0o700).create(path)?;
+    sync(parent)
 }
 
 fn sync(path: &Path) -> io::Result<()> {

@@ -3,13 +3,13 @@
 //! SQLite's own limit on the pages of the file gives the same error as a full disk, at the same
 //! place: when a page is to be added.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::sync::Arc;
 
 use ledger::{
-    Amount, Currency, Ledger, LedgerError, NewUser, Operation, OperationKind, Outcome, Page,
-    People, Role, Submission, WalletId,
+    Amount, Currency, IdempotencyKey, Ledger, LedgerError, NewUser, Operation, OperationKind,
+    Outcome, Page, People, Role, Submission, WalletId,
 };
 
 use crate::{Options, SqliteStore, Unobserved, deliver_here};
@@ -41,7 +41,14 @@ fn sign_up(store: &SqliteStore, number: u64, role: Role) -> Result<(), LedgerErr
     wait(store.sign_up(user)).map(|user| drop(user.unwrap()))
 }
 
-fn deposits(store: &SqliteStore, count: usize) -> Result<Vec<Outcome>, LedgerError> {
+/// One deposit under a key, then `unkeyed` others, in one batch.
+fn keyed(store: &SqliteStore, unkeyed: usize) -> Result<Outcome, LedgerError> {
+    let mut submissions = vec![deposit(); unkeyed + 1];
+    submissions[0].key = Some(IdempotencyKey::parse("once").unwrap());
+    wait(store.submit(submissions)).map(|mut outcomes| outcomes.remove(0))
+}
+
+fn deposit() -> Submission {
     let operation = Operation {
         kind: OperationKind::Deposit,
         debit: WalletId::FIRST,
@@ -49,7 +56,11 @@ fn deposits(store: &SqliteStore, count: usize) -> Result<Vec<Outcome>, LedgerErr
         amount: Amount::from_minor(1).unwrap(),
         details: None,
     };
-    wait(store.submit(vec![Submission { operation, key: None }; count]))
+    Submission { operation, key: None }
+}
+
+fn deposits(store: &SqliteStore, count: usize) -> Result<Vec<Outcome>, LedgerError> {
+    wait(store.submit(vec![deposit(); count]))
 }
 
 fn balance(store: &SqliteStore) -> i64 {
@@ -58,6 +69,21 @@ fn balance(store: &SqliteStore) -> i64 {
     let entries = i64::try_from(statement.entries.len()).unwrap();
     assert_eq!(entries, statement.balance.minor(), "every deposit was of one kopeck");
     statement.balance.minor()
+}
+
+#[test]
+fn a_key_of_a_refused_batch_is_free_again() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let store = open(dir.path());
+    sign_up(&store, 1, Role::Bank).unwrap();
+    sign_up(&store, 2, Role::Person).unwrap();
+    store.limit_pages(1);
+    assert_eq!(keyed(&store, 500), Err(LedgerError::StorageFull));
+    store.limit_pages(1_000_000);
+    let first = keyed(&store, 0).unwrap().unwrap();
+    assert!(!first.replayed, "nothing of the refused batch is there");
+    assert!(keyed(&store, 0).unwrap().unwrap().replayed);
+    assert_eq!(balance(&store), 1);
 }
 
 #[test]

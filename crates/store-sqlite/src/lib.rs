@@ -7,6 +7,7 @@
 //! Nothing here knows of HTTP or JSON, and nothing here decides whether money moves.
 
 mod checkpoint;
+mod connection;
 mod directory;
 #[cfg(test)]
 mod full_disk;

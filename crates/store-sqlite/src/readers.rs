@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ledger::{Balance, LedgerError, OperationId, Page, Pending, Statement, Transfer, WalletId};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use tokio::sync::oneshot;
 
 use crate::heads::Heads;
@@ -99,15 +99,15 @@ fn report(error: ReadError, alarm: &(dyn Fn(String) + Send + Sync)) -> LedgerErr
         ReadError::Ledger(error) => return error,
         ReadError::Damaged(damage) => damage,
         ReadError::Sqlite(error) => match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
-                error.to_string()
-            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => error.to_string(),
+            // A disk that cannot be read is one that nobody should write to either.
+            Some(ErrorCode::SystemIoFailure) => error.to_string(),
             // Not SQLite's error but a value that no book would have written.
             None => error.to_string(),
             Some(_) => return LedgerError::Unreadable(error.to_string()),
         },
     };
-    alarm(format!("the data file is damaged: {damage}"));
+    alarm(format!("the data file cannot be trusted: {damage}"));
     LedgerError::Unreadable(damage)
 }
 
@@ -128,8 +128,11 @@ pub(crate) fn statement(
     wallet: WalletId,
     page: Page,
 ) -> Result<Option<Statement>, ReadError> {
+    // First of all: the state that SQLite shows is fixed by the first query, so everything that was
+    // published before is in it. A head that was looked up later might not be.
+    let head = heads.get(wallet);
     let Some(owner) = people::owner(connection, wallet)? else { return Ok(None) };
-    let Some(head) = heads.get(wallet) else {
+    let Some(head) = head else {
         let statement =
             Statement { wallet, owner, balance: Balance::ZERO, entries: Vec::new(), next: None };
         return match page.from {
@@ -158,17 +161,35 @@ pub(crate) fn statement(
     let mut entries = Vec::with_capacity(limit.min(64));
     let mut next = None;
     while let Some(transfer) = step {
-        let damaged =
-            || ReadError::Damaged(format!("operation {} is not of wallet {wallet}", transfer.id));
         if entries.len() == limit {
             next = Some(transfer.id);
             break;
         }
-        let previous = transfer.side(wallet).ok_or_else(damaged)?.previous;
-        entries.extend(transfer.entry(wallet));
+        let previous = transfer.side(wallet).and_then(|side| side.previous);
         step = previous_transfer(connection, transfer.id, previous)?;
+        if !follows(&transfer, step.as_ref(), wallet) {
+            let id = transfer.id;
+            let damage =
+                format!("operation {id} does not follow from the state of wallet {wallet}");
+            return Err(ReadError::Damaged(damage));
+        }
+        entries.extend(transfer.entry(wallet));
     }
     Ok(Some(Statement { wallet, owner, balance, entries, next }))
+}
+
+/// Whether a wallet's balance after a transfer is the one before it and the amount.
+fn follows(transfer: &Transfer, previous: Option<&Transfer>, wallet: WalletId) -> bool {
+    let before = match previous {
+        Some(previous) => previous.side(wallet).map(|side| side.balance),
+        None => Some(Balance::ZERO),
+    };
+    let after = if transfer.debit.wallet == wallet {
+        before.and_then(|before| before.debited(transfer.amount))
+    } else {
+        before.and_then(|before| before.credited(transfer.amount))
+    };
+    after.is_some() && after == transfer.side(wallet).map(|side| side.balance)
 }
 
 fn previous_transfer(

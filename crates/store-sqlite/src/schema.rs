@@ -14,24 +14,35 @@ const APPLICATION_ID: i32 = 0x4b4f_504b;
 /// Each step takes the file from the version of its index to the next.
 const MIGRATIONS: [fn(&Transaction<'_>, Currency) -> rusqlite::Result<()>; 1] = [create];
 
+/// Refuses a file of another program, or of a newer version. Only reads.
+pub(crate) fn refuse_others(connection: &Connection) -> Result<(), OpenError> {
+    let application: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if application != APPLICATION_ID && !is_empty(connection)? {
+        return Err(OpenError::NotOurs);
+    }
+    match version(connection)? {
+        file if file > MIGRATIONS.len() => Err(OpenError::Newer { file, known: MIGRATIONS.len() }),
+        _ => Ok(()),
+    }
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", (), |row| row.get(0))
+}
+
 /// Brings the file to today's version. True when it was new.
 pub(crate) fn migrate(
     connection: &mut Connection,
     currency: Currency,
     now_us: i64,
 ) -> Result<bool, OpenError> {
-    let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let application: i32 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let tables: u64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
-    let new = tables == 0;
-    if !new && application != APPLICATION_ID {
-        return Err(OpenError::NotOurs);
-    }
-    if version > MIGRATIONS.len() {
-        return Err(OpenError::Newer { file: version, known: MIGRATIONS.len() });
-    }
+    let version = version(connection)?;
+    let new = is_empty(connection)?;
     for (migration, version) in MIGRATIONS.iter().zip(1_i32..).skip(version) {
         let transaction = connection.transaction()?;
         migration(&transaction, currency)?;

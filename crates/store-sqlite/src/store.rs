@@ -3,6 +3,7 @@
 //! Never: how a batch is written or a row is read. Bounds: one writer, one checkpoint and a few
 //! reader threads, whatever the load; operations that wait, by [`Options::queue_operations_max`].
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,10 +16,11 @@ use ledger::{
     Page, Pending, People, Session, Statement, Submission, Timestamp, TokenHash, User, UserId,
     WalletId,
 };
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
 use crate::checkpoint::{Bell, Checkpoints};
+use crate::connection::{connect_to_read, connect_to_write};
 use crate::directory::Directory;
 use crate::gate::Gate;
 use crate::heads::Heads;
@@ -27,7 +29,7 @@ use crate::queue::{Queue, Refused};
 use crate::readers::{READERS, ReadError, Readers, statement};
 use crate::sweep::Sweep;
 use crate::writer::{Reply, Work, Writer, now, refuse_work};
-use crate::{people, recovery, schema};
+use crate::{connection, people, recovery, schema};
 
 /// What the engine tells whoever measures it. Called on the engine's threads: must be quick.
 pub trait Observer: Send + Sync {
@@ -123,6 +125,12 @@ pub enum OpenError {
         /// The newest one known.
         known: usize,
     },
+    /// The file system cannot carry a write-ahead log.
+    #[error("{0} cannot have a write-ahead log: its file system does not support one")]
+    NoLog(PathBuf),
+    /// Another program keeps the file from being made durable.
+    #[error("{0} is being read by another program; end that first")]
+    Busy(PathBuf),
     /// The file lacks the row that describes it.
     #[error("the data file is damaged: it does not say its currency")]
     Incomplete,
@@ -161,6 +169,9 @@ struct Inner {
 struct Threads {
     writer: Option<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
+    /// The data file once more, kept open until every connection is closed: closing it earlier
+    /// would let go of the connections' locks (that is how POSIX has it).
+    data: Option<Arc<File>>,
     /// Unlocked last of all.
     directory: Option<Directory>,
 }
@@ -172,12 +183,11 @@ impl SqliteStore {
         let began = Instant::now();
         let directory = Directory::open(&options.dir)?;
         let file = directory.file();
+        connection::make_file(&file)?;
         let mut connection = connect_to_write(&file)?;
         let created = schema::migrate(&mut connection, options.currency, now().micros())?;
         schema::check_currency(&connection, options.currency)?;
-        // What was found may have been written by a process that died before its fsync: it becomes
-        // durable before anybody is told of it.
-        checkpoint_whole(&connection)?;
+        connection::make_durable(&connection, &file)?;
         directory.sync()?;
         let heads = Arc::new(Heads::new());
         let state = recovery::recover(&connection, &heads)?;
@@ -220,6 +230,12 @@ impl SqliteStore {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    /// Why the engine halted, if it did.
+    #[must_use]
+    pub fn halt_reason(&self) -> Option<String> {
+        self.inner.halted.borrow().clone()
     }
 
     /// How many operations wait.
@@ -297,18 +313,24 @@ impl Inner {
             wallets: Arc::clone(&self.wallets),
             halted: self.halted.subscribe(),
         };
+        let data = File::open(file)
+            .map_err(|error| OpenError::Unusable { path: file.to_owned(), error })?;
+        let data = Arc::new(data);
         let checkpoints = Checkpoints {
             connection: connect_to_write(file)?,
+            data: Arc::clone(&data),
             bell: Arc::clone(&self.bell),
             gate,
             observer,
         };
-        let mut threads = Threads { directory: Some(directory), ..Threads::default() };
+        let mut threads =
+            Threads { data: Some(data), directory: Some(directory), ..Threads::default() };
         for number in 1..=READERS {
             let (readers, connection) = (self.readers.clone(), connect_to_read(file)?);
-            threads
-                .others
-                .push(spawn(&format!("reader-{number}"), move || readers.work(&connection))?);
+            threads.others.push(self.spawn_guarded(&format!("reader-{number}"), move || {
+                readers.work(&connection);
+                Ok(())
+            })?);
         }
         threads.others.push(self.spawn_guarded("checkpoint", move || checkpoints.run())?);
         threads.writer = Some(self.spawn_guarded("writer", move || {
@@ -349,7 +371,7 @@ impl Inner {
             // A thread that panicked has halted the engine already.
             let _ = thread.join();
         }
-        drop(threads.directory);
+        drop((threads.data, threads.directory));
     }
 }
 
@@ -376,16 +398,17 @@ impl Drop for Guard {
 
 /// Takes nothing more and says why. What waits was never begun: nothing of it was done.
 fn halt(queue: &Queue<Work>, halted: &watch::Sender<Option<String>>, reason: String) {
-    queue.close();
-    let mut waiting = Vec::new();
-    while queue.take(&mut waiting, usize::MAX) {
-        waiting.drain(..).for_each(|work| refuse_work(work, &LedgerError::Closed));
-    }
+    // Said first: a writer that wakes up because the queue is closed must know why.
     halted.send_if_modified(|halted| {
         let first = halted.is_none();
         halted.get_or_insert(reason);
         first
     });
+    queue.close();
+    let mut waiting = Vec::new();
+    while queue.take(&mut waiting, usize::MAX) {
+        waiting.drain(..).for_each(|work| refuse_work(work, &LedgerError::Closed));
+    }
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
@@ -393,47 +416,6 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         .name(format!("kopeck-{name}"))
         .spawn(work)
         .map_err(|error| OpenError::Unusable { path: PathBuf::from("thread"), error })
-}
-
-fn connect_to_write(file: &Path) -> Result<Connection, OpenError> {
-    let connection = Connection::open_with_flags(
-        file,
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.set_prepared_statement_cache_capacity(64);
-    // The page size only counts for a new file, and only before the journal mode.
-    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    // FULL: every commit is fsynced before it returns.
-    connection.pragma_update(None, "synchronous", "full")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    connection.pragma_update(None, "temp_store", "memory")?;
-    Ok(connection)
-}
-
-fn connect_to_read(file: &Path) -> Result<Connection, OpenError> {
-    let connection = Connection::open_with_flags(
-        file,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
-}
-
-/// The page size of a new data file, in bytes.
-const PAGE_BYTES: i64 = 4_096;
-
-/// The page cache of a writing connection, in KiB: enough that a batch is not written early.
-const CACHE_KIB: i64 = 65_536;
-
-fn checkpoint_whole(connection: &Connection) -> Result<(), OpenError> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
-    Ok(())
 }
 
 impl Ledger for SqliteStore {

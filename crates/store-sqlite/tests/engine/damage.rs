@@ -93,6 +93,44 @@ fn damage_met_by_a_reader_halts_the_engine() {
     let error = wait(engine.store.statement(wallet(2), page)).unwrap_err();
     assert!(matches!(&error, LedgerError::Unreadable(why) if why.contains("operation 2")));
     assert!(wait(halted).contains("operation 2 points to 1"));
+    assert!(engine.store.halt_reason().is_some());
     let refused = engine.store.submit(vec![]);
     assert_eq!(wait(refused), Err(LedgerError::Closed));
+}
+
+#[test]
+fn a_row_that_was_changed_long_ago_is_not_served() {
+    let tampered = |statement: &'static str| {
+        let engine = Engine::with_people(2);
+        engine.deposit(2, 1_000).unwrap();
+        engine.transfer(2, 3, 10).unwrap();
+        engine.transfer(2, 3, 20).unwrap();
+        // After a clean stop the wallet table holds everything: the start reads no transfer.
+        let engine = engine.reopen_after(|file| file.execute_batch(statement).unwrap()).unwrap();
+        let page = Page { from: None, limit: 10 };
+        wait(engine.store.statement(wallet(2), page)).unwrap_err().to_string()
+    };
+    for (statement, named) in [
+        ("UPDATE transfer SET amount_minor = 11 WHERE operation_id = 2", "operation 2 does not"),
+        ("UPDATE transfer SET amount_minor = 999 WHERE operation_id = 1", "operation 1 does not"),
+        ("UPDATE transfer SET debit_balance_minor = 991 WHERE operation_id = 2", "operation 3"),
+        ("UPDATE transfer SET debit_wallet_id = 3 WHERE operation_id = 2", "operation 3 does not"),
+    ] {
+        let error = tampered(statement);
+        assert!(error.contains(named), "{statement}: {error}");
+    }
+}
+
+#[test]
+fn what_halted_over_damage_sweeps_nothing_under_the_carpet() {
+    let engine = Engine::with_people(2);
+    engine.deposit(2, 1_000).unwrap();
+    engine.transfer(2, 3, 10).unwrap();
+    connect(engine.dir())
+        .execute("UPDATE transfer SET amount_minor = 11 WHERE operation_id = 2", ())
+        .unwrap();
+    let page = Page { from: None, limit: 10 };
+    wait(engine.store.statement(wallet(2), page)).unwrap_err();
+    let error = engine.reopen().err().expect("a damaged file opened").to_string();
+    assert!(error.contains("operation 2 "), "{error}");
 }

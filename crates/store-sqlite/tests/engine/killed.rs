@@ -110,6 +110,8 @@ fn run_and_kill(dir: &Path, after: Duration, acknowledged: &mut BTreeMap<i64, [i
 
 fn check(dir: &Path, acknowledged: &BTreeMap<i64, [i64; 3]>) {
     let (store, recovered) = open(dir).unwrap();
+    // Two slices of the sweep and the batches that make them due.
+    assert!(recovered.replayed <= 2 * 2_048 + 2 * 100, "{recovered:?}");
     let file = connect(dir);
     let mut select = file
         .prepare(

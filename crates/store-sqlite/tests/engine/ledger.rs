@@ -109,6 +109,35 @@ fn what_was_handed_in_is_finished_before_a_clean_stop() {
     assert_eq!(engine.recovered.replayed, 0, "a clean stop leaves nothing to replay");
 }
 
+/// What a reader is told was committed, and it finds it, however busy the writer is on that wallet.
+#[test]
+fn a_hot_wallet_can_be_read_while_it_is_written() {
+    let engine = Engine::with_people(1);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut last = 0;
+                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                    let statement = engine.statement(2, None, 3);
+                    let minor = statement.balance.minor();
+                    assert!(minor >= last, "{minor} after {last}");
+                    assert_eq!(statement.entries.first().map_or(0, |it| it.balance.minor()), minor);
+                    last = minor;
+                }
+            });
+        }
+        for minor in 1..=3_000 {
+            engine.deposit(2, 1).unwrap();
+            if minor % 100 == 0 {
+                assert_eq!(engine.balance(2), minor, "what was answered is seen at once");
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    assert_eq!(engine.store.halt_reason(), None);
+}
+
 /// A step of a random life of an engine.
 #[derive(Debug, Clone)]
 enum Step {

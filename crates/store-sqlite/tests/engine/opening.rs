@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::support::{Engine, open, open_in};
+use crate::support::{Engine, connect, open, open_in};
 
 fn refusal(result: Result<Engine, store_sqlite::OpenError>) -> String {
     result.err().expect("it opened").to_string()
@@ -25,8 +25,11 @@ fn a_new_directory_is_made_for_its_owner_only() {
     let dir = parent.path().join("a/b");
     let (store, recovered) = open(&dir).unwrap();
     assert!(recovered.created);
-    let mode = std::fs::metadata(&dir).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o700);
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    assert_eq!(mode(&dir.join("kopeck.db")), 0o600);
+    assert_eq!(mode(&dir.join("kopeck.db-wal")), 0o600);
     store.close();
     let (_, recovered) = open(&dir).unwrap();
     assert!(!recovered.created);
@@ -46,13 +49,10 @@ fn another_programs_file_is_refused_untouched() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("kopeck.db");
     Connection::open(&file).unwrap().execute_batch("CREATE TABLE theirs (it)").unwrap();
+    let before = std::fs::read(&file).unwrap();
     let refused = open(dir.path()).err().unwrap().to_string();
     assert!(refused.contains("not kopeck's"), "{refused}");
-    let tables: i64 = Connection::open(&file)
-        .unwrap()
-        .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
-        .unwrap();
-    assert_eq!(tables, 1);
+    assert!(std::fs::read(&file).unwrap() == before, "not a byte of it was touched");
 }
 
 #[test]
@@ -70,4 +70,15 @@ fn a_newer_version_is_refused() {
         file.pragma_update(None, "user_version", 99).unwrap();
     }));
     assert!(refused.contains("version 99"), "{refused}");
+}
+
+#[test]
+fn a_program_that_keeps_what_was_found_from_becoming_durable_is_named() {
+    let engine = Engine::with_people(1);
+    engine.deposit(2, 1).unwrap();
+    let reader = connect(engine.dir());
+    reader.execute_batch("BEGIN; SELECT count(*) FROM transfer;").unwrap();
+    engine.deposit(2, 1).unwrap();
+    let error = refusal(engine.reopen());
+    assert!(error.contains("is being read by another program"), "{error}");
 }
