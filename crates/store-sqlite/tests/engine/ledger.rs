@@ -113,12 +113,11 @@ fn what_was_handed_in_is_finished_before_a_clean_stop() {
 #[test]
 fn a_hot_wallet_can_be_read_while_it_is_written() {
     let engine = Engine::with_people(1);
-    let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
                 let mut last = 0;
-                while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                while last < 3_000 && engine.store.halt_reason().is_none() {
                     let statement = engine.statement(2, None, 3);
                     let minor = statement.balance.minor();
                     assert!(minor >= last, "{minor} after {last}");
@@ -127,15 +126,24 @@ fn a_hot_wallet_can_be_read_while_it_is_written() {
                 }
             });
         }
-        for minor in 1..=3_000 {
-            engine.deposit(2, 1).unwrap();
-            if minor % 100 == 0 {
-                assert_eq!(engine.balance(2), minor, "what was answered is seen at once");
+        scope.spawn(|| {
+            for minor in 1..=3_000 {
+                let paid = wait(engine.store.submit(vec![deposit_of_one()]));
+                if engine.store.halt_reason().is_some() {
+                    return;
+                }
+                paid.unwrap().remove(0).unwrap();
+                if minor % 100 == 0 {
+                    assert_eq!(engine.balance(2), minor, "what was answered is seen at once");
+                }
             }
-        }
-        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
     });
     assert_eq!(engine.store.halt_reason(), None);
+}
+
+fn deposit_of_one() -> ledger::Submission {
+    submission(OperationKind::Deposit, 1, 2, 1)
 }
 
 /// A step of a random life of an engine.
