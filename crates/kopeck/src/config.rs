@@ -58,15 +58,22 @@ pub(crate) enum Bank {
     /// Sets the bank's password and closes its sessions. The service must not be running.
     ///
     /// Asks twice on a terminal; elsewhere reads one line from standard input.
-    SetPassword(Place),
+    SetPassword(Directory),
+}
+
+/// Where the data lie.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Directory {
+    /// The directory of the data.
+    #[arg(long, env = "KOPECK_DATA", default_value = "./data")]
+    pub(crate) data: PathBuf,
 }
 
 /// Where the data lie, and in what currency.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Place {
-    /// The directory of the data.
-    #[arg(long, env = "KOPECK_DATA", default_value = "./data")]
-    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) directory: Directory,
 
     /// The currency of all wallets (ISO 4217). Written into the data at the first start.
     #[arg(long, env = "KOPECK_CURRENCY", default_value = "RUB", value_parser = Currency::parse)]
@@ -180,10 +187,17 @@ pub(crate) struct Serve {
           value_parser = parse_rate, value_name = "COUNT/SECONDS")]
     pub(crate) failed_logins_per_address: Rate,
 
-    /// Failed logins with one e-mail address: at once, and after how many seconds one more.
+    /// Failed logins with one e-mail address from one address: at once, and after how many seconds
+    /// one more.
     #[arg(long, env = "KOPECK_FAILED_LOGINS_PER_EMAIL", default_value = "20/15",
           value_parser = parse_rate, value_name = "COUNT/SECONDS")]
     pub(crate) failed_logins_per_email: Rate,
+
+    /// Failed logins with one e-mail address from everywhere together: at once, and after how many
+    /// seconds one more. Far more than from one address, so that a single guesser locks nobody out.
+    #[arg(long, env = "KOPECK_FAILED_LOGINS_PER_EMAIL_EVERYWHERE", default_value = "500/5",
+          value_parser = parse_rate, value_name = "COUNT/SECONDS")]
+    pub(crate) failed_logins_per_email_everywhere: Rate,
 
     /// A session ends after so long without use.
     #[arg(

@@ -180,11 +180,11 @@ fn log(
 ) {
     let status = response.status().as_u16();
     let route = route.map_or("", MatchedPath::as_str);
-    let client = client.map(|client| client.address);
+    let client = client.map(|client| tracing::field::display(client.address));
     if let Some(PrivateDetail(detail)) = response.extensions_mut().remove() {
-        tracing::error!(%id, %method, route, status, ?client, detail, "request failed");
+        tracing::error!(%id, %method, route, status, client, detail, "request failed");
     } else {
-        tracing::debug!(%id, %method, route, status, ?client, "request");
+        tracing::debug!(%id, %method, route, status, client, "request");
     }
 }
 

@@ -22,25 +22,30 @@ mod telemetry;
 mod web;
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use ledger::Currency;
 use store_sqlite::{Observer, Options, Recovered, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Bank, BankEnvironment, Cli, Command, LogFormat, Place, Probe, Serve};
+use crate::config::{
+    Bank, BankEnvironment, Cli, Command, Directory, LogFormat, Place, Probe, Serve,
+};
 use crate::state::AppState;
 use crate::telemetry::Metrics;
 
 /// How often sessions that ended by themselves are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 /// How long answers may take to leave when the engine has halted.
-const HALT_FLUSH: Duration = Duration::from_millis(500);
+const HALT_FLUSH: Duration = Duration::from_secs(1);
+/// How long the engine's threads may take to end when it has halted.
+const HALT_CLOSE_MAX: Duration = Duration::from_secs(2);
 /// How many operations may wait when only the bank's password is set.
 const QUEUE_OF_ONE: usize = 1_024;
 
@@ -49,7 +54,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         None => start(cli.serve),
         Some(Command::Serve(options)) => start(*options),
-        Some(Command::Bank(Bank::SetPassword(place))) => set_password(place),
+        Some(Command::Bank(Bank::SetPassword(directory))) => set_password(directory),
         Some(Command::Health(probe)) => ask_health(probe),
     };
     match done {
@@ -75,7 +80,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let metrics = Arc::new(Metrics::new());
     let (store, recovered) = open(
-        options.place.clone(),
+        options.place.directory.data.clone(),
+        Some(options.place.currency),
         options.queue_operations_max,
         Arc::clone(&metrics) as Arc<dyn Observer>,
     )
@@ -83,40 +89,51 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let queue = store.clone();
     metrics.publish(move || queue.queue_depth());
     let state = AppState::new(Arc::new(store.clone()), Arc::new(store.clone()), options, metrics)?;
-    let made = bank::ensure(&*state.people, &state.auth.passwords, BankEnvironment::read()).await?;
+    // Before the bank is made: its password is shown once, so nothing may fail between the two.
     let listen = state.config.listen;
-    let listener =
-        TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = server::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
+    let made = bank::ensure(&*state.people, &state.auth.passwords, BankEnvironment::read()).await?;
     announce(&state.config, &listener, &recovered, made)?;
     tokio::spawn(forget_sessions(state.clone()));
 
-    let mut halt = None;
     let stopped = async {
         tokio::select! {
-            () = stop => tracing::info!("stopping: finishing what was accepted"),
+            () = stop => {
+                tracing::info!("stopping: finishing what was accepted");
+                state.config.shutdown_seconds
+            }
             reason = store.halted() => {
                 tracing::error!(reason, "the engine halted; the service stops and recovers when started again");
-                state.stopping.store(true, Ordering::Relaxed);
-                tokio::time::sleep(HALT_FLUSH).await;
-                halt = Some(reason);
+                HALT_FLUSH
             }
         }
     };
-    let serving = server::serve(listener, routes::router(state.clone()), &state, stopped);
-    serving.await;
-    tokio::task::spawn_blocking(move || store.close()).await?;
-    match halt {
+    server::serve(listener, routes::router(state.clone()), &state, stopped).await;
+    close(store).await
+}
+
+/// Ends the engine. It may also have halted while the service was stopping.
+async fn close(store: SqliteStore) -> anyhow::Result<()> {
+    let closing = store.clone();
+    let closed = tokio::task::spawn_blocking(move || closing.close());
+    if store.halt_reason().is_none() {
+        closed.await?;
+    } else if tokio::time::timeout(HALT_CLOSE_MAX, closed).await.is_err() {
+        // A disk that fails may also hang. What was acknowledged is safe; nothing else is waited for.
+        tracing::error!("the engine's threads do not end and are left behind");
+    }
+    match store.halt_reason() {
         Some(reason) => anyhow::bail!("the engine halted: {reason}"),
         None => Ok(()),
     }
 }
 
 async fn open(
-    place: Place,
+    dir: PathBuf,
+    currency: Option<Currency>,
     queue_operations_max: usize,
     observer: Arc<dyn Observer>,
 ) -> anyhow::Result<(SqliteStore, Recovered)> {
-    let Place { data: dir, currency } = place;
     let runtime = tokio::runtime::Handle::current();
     let deliver = Arc::new(move |answers: Box<dyn FnOnce() + Send>| {
         runtime.spawn(async move { answers() });
@@ -160,7 +177,7 @@ fn announce(
 ) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let url = format!("http://{}/", listener.local_addr()?);
-    let Place { data, currency } = &options.place;
+    let Place { directory: Directory { data }, currency } = &options.place;
     let Recovered { created, wallets, operations, replayed, elapsed } = recovered;
     let text = match options.log_format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
@@ -215,11 +232,11 @@ fn ask_health(probe: Probe) -> anyhow::Result<()> {
     runtime.block_on(health::ask(probe.listen))
 }
 
-fn set_password(place: Place) -> anyhow::Result<()> {
+fn set_password(directory: Directory) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let unobserved = Arc::new(store_sqlite::Unobserved);
-        let (store, _) = open(place, QUEUE_OF_ONE, unobserved).await?;
+        let (store, _) = open(directory.data, None, QUEUE_OF_ONE, unobserved).await?;
         let set = bank::set_password(&store).await;
         tokio::task::spawn_blocking(move || store.close()).await?;
         let bank = set?;

@@ -282,17 +282,16 @@ impl From<LedgerError> for Problem {
                 .retry_after(Duration::from_secs(1)),
             LedgerError::StorageFull => problem
                 .detail("the disk is full; nothing was done, try again when there is room")
-                .retry_after(Duration::from_secs(30))
-                .privately(error.to_string()),
+                .retry_after(Duration::from_secs(30)),
             LedgerError::Closed => problem
                 .detail("the service is stopping; nothing was done, try again")
                 .retry_after(Duration::from_secs(5)),
+            // No Retry-After: whatever retries by itself could do it twice.
             LedgerError::OutcomeUnknown(_) => problem
                 .detail(
                     "it cannot be known whether the operation took effect: look into the wallet's \
                      history before trying again, or retry with the same key where one was given",
                 )
-                .retry_after(Duration::from_secs(5))
                 .privately(error.to_string()),
             LedgerError::Unreadable(_) => problem
                 .detail("the data could not be read; nothing was changed")

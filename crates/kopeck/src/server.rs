@@ -6,6 +6,7 @@
 //! timeout runs from a connection's first moment, which sniffing for HTTP/2 would not allow.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
@@ -30,12 +31,23 @@ const HEAD_BYTES_MAX: usize = 32 * 1_024;
 /// How long to wait when the process may open no more sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` resolves, then finishes what was accepted.
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 4_096;
+
+/// Listens; nobody is answered yet.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Serves until `stop` resolves, then finishes what was accepted within the time that `stop` gives.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     state: &AppState,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = Duration>,
 ) {
     let connections = Connections::new(state);
     let graceful = GracefulShutdown::new();
@@ -44,12 +56,13 @@ pub(crate) async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(state.config.header_timeout_seconds)
         .max_buf_size(HEAD_BYTES_MAX)
-        .pipeline_flush(true);
+        // Who has said everything may still want to hear the answer.
+        .half_close(true);
     let mut stop = std::pin::pin!(stop);
-    loop {
+    let grace = loop {
         let (stream, peer, held) = tokio::select! {
             biased;
-            () = &mut stop => break,
+            grace = &mut stop => break grace,
             accepted = connections.accept(&listener) => accepted,
         };
         let router = router.clone();
@@ -64,10 +77,10 @@ pub(crate) async fn serve(
             }
             drop(held);
         });
-    }
+    };
     drop(listener);
     state.stopping.store(true, Ordering::Relaxed);
-    if tokio::time::timeout(state.config.shutdown_seconds, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections did not finish in time and are cut");
     }
 }

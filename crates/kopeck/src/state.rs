@@ -66,6 +66,7 @@ impl AppState {
             config.sign_ups_per_address,
             config.failed_logins_per_address,
             config.failed_logins_per_email,
+            config.failed_logins_per_email_everywhere,
         );
         let auth = Auth::new(
             Arc::clone(&people),

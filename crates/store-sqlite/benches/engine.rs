@@ -120,7 +120,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn options(dir: &Path) -> Result<Options, Box<dyn std::error::Error>> {
     Ok(Options {
         dir: dir.to_owned(),
-        currency: Currency::parse("RUB")?,
+        currency: Some(Currency::parse("RUB")?),
         queue_operations_max: 1_000_000,
         observer: Arc::new(Unobserved),
         deliver: deliver_here(),

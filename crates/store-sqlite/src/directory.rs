@@ -17,6 +17,13 @@ pub(crate) struct Directory {
     _lock: File,
 }
 
+const FILE: &str = "kopeck.db";
+
+/// Whether there is a data file.
+pub(crate) fn has_file(path: &Path) -> bool {
+    path.join(FILE).exists()
+}
+
 impl Directory {
     /// Makes the directory if it is not there, and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
@@ -38,7 +45,7 @@ impl Directory {
 
     /// The data file.
     pub(crate) fn file(&self) -> PathBuf {
-        self.path.join("kopeck.db")
+        self.path.join(FILE)
     }
 
     /// Makes the names of files that were just made durable.

@@ -21,7 +21,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 fn open(dir: &std::path::Path) -> SqliteStore {
     let options = Options {
         dir: dir.to_owned(),
-        currency: Currency::parse("RUB").unwrap(),
+        currency: Currency::parse("RUB").ok(),
         queue_operations_max: 100_000,
         observer: Arc::new(Unobserved),
         deliver: deliver_here(),

@@ -38,11 +38,16 @@ fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
 /// Brings the file to today's version. True when it was new.
 pub(crate) fn migrate(
     connection: &mut Connection,
-    currency: Currency,
+    currency: Option<Currency>,
     now_us: i64,
 ) -> Result<bool, OpenError> {
     let version = version(connection)?;
     let new = is_empty(connection)?;
+    // Without one, the file is there already and says its own.
+    let currency = match currency {
+        Some(currency) => currency,
+        None => self::currency(connection)?,
+    };
     for (migration, version) in MIGRATIONS.iter().zip(1_i32..).skip(version) {
         let transaction = connection.transaction()?;
         migration(&transaction, currency)?;
@@ -59,15 +64,11 @@ pub(crate) fn migrate(
     Ok(new)
 }
 
-/// Refuses a currency other than the file's.
-pub(crate) fn check_currency(connection: &Connection, currency: Currency) -> Result<(), OpenError> {
-    let file: Option<String> =
+/// The currency that the file is kept in.
+pub(crate) fn currency(connection: &Connection) -> Result<Currency, OpenError> {
+    let code: Option<String> =
         connection.query_row("SELECT currency FROM ledger", (), |row| row.get(0)).optional()?;
-    match file {
-        Some(file) if file == currency.code() => Ok(()),
-        Some(file) => Err(OpenError::CurrencyDiffers { file, asked: currency }),
-        None => Err(OpenError::Incomplete),
-    }
+    code.and_then(|code| Currency::parse(&code).ok()).ok_or(OpenError::Incomplete)
 }
 
 /// Version 1.

@@ -29,7 +29,7 @@ use crate::queue::{Queue, Refused};
 use crate::readers::{READERS, ReadError, Readers, statement};
 use crate::sweep::Sweep;
 use crate::writer::{Reply, Work, Writer, now, refuse_work};
-use crate::{connection, people, recovery, schema};
+use crate::{connection, directory, people, recovery, schema};
 
 /// What the engine tells whoever measures it. Called on the engine's threads: must be quick.
 pub trait Observer: Send + Sync {
@@ -55,7 +55,8 @@ pub struct Options {
     /// The data directory; made if it is not there.
     pub dir: PathBuf,
     /// The currency of all wallets. Written into a new file; another than the file's is refused.
-    pub currency: Currency,
+    /// `None` is the file's own, and there must be a file.
+    pub currency: Option<Currency>,
     /// How many operations may wait before more are refused.
     pub queue_operations_max: usize,
     /// Who is told of batches and checkpoints.
@@ -108,10 +109,13 @@ pub enum OpenError {
     )]
     CurrencyDiffers {
         /// The file's.
-        file: String,
+        file: Currency,
         /// The one asked for.
         asked: Currency,
     },
+    /// There is no data file.
+    #[error("there is no data file in {0}")]
+    NotThere(PathBuf),
     /// The file belongs to another program.
     #[error("the data file is not kopeck's: it has tables, but not kopeck's mark")]
     NotOurs,
@@ -181,12 +185,18 @@ impl SqliteStore {
     /// Blocks; returns when the engine is ready to serve.
     pub fn open(options: Options) -> Result<(Self, Recovered), OpenError> {
         let began = Instant::now();
+        if options.currency.is_none() && !directory::has_file(&options.dir) {
+            return Err(OpenError::NotThere(options.dir));
+        }
         let directory = Directory::open(&options.dir)?;
         let file = directory.file();
         connection::make_file(&file)?;
         let mut connection = connect_to_write(&file)?;
         let created = schema::migrate(&mut connection, options.currency, now().micros())?;
-        schema::check_currency(&connection, options.currency)?;
+        let currency = schema::currency(&connection)?;
+        if let Some(asked) = options.currency.filter(|asked| *asked != currency) {
+            return Err(OpenError::CurrencyDiffers { file: currency, asked });
+        }
         connection::make_durable(&connection, &file)?;
         directory.sync()?;
         let heads = Arc::new(Heads::new());
@@ -205,7 +215,7 @@ impl SqliteStore {
             move |damage| halt(&queue, &halted, damage)
         }));
         let inner = Inner {
-            currency: options.currency,
+            currency,
             queue,
             readers,
             heads,

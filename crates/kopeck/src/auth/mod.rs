@@ -27,7 +27,7 @@ pub(crate) use secret::Secret;
 pub(crate) use sessions::{Expiry, Sessions};
 pub(crate) use token::SessionToken;
 
-use password::{PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN, PasswordError, Passwords};
+use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordError, Passwords};
 use throttle::Throttle;
 
 /// What somebody who signs up says.
@@ -59,8 +59,8 @@ pub(crate) enum AuthError {
     /// The e-mail address has not the form of one.
     #[error("this is not an e-mail address")]
     EmailMalformed,
-    /// The password is shorter than 8 bytes.
-    #[error("the password must have at least 8 bytes")]
+    /// The password is shorter than 8 characters.
+    #[error("the password must have at least 8 characters")]
     PasswordTooShort,
     /// The password is longer than 1 024 bytes.
     #[error("the password must have at most 1024 bytes")]
@@ -241,11 +241,15 @@ fn email_key(text: &str) -> String {
 
 /// Refuses passwords that are too short or too long.
 pub(crate) fn check_password(password: &Secret) -> Result<(), AuthError> {
-    match password.reveal().len() {
-        ..PASSWORD_BYTES_MIN => Err(AuthError::PasswordTooShort),
-        PASSWORD_BYTES_MIN..=PASSWORD_BYTES_MAX => Ok(()),
-        _ => Err(AuthError::PasswordTooLong),
+    let password = password.reveal();
+    if password.chars().count() < PASSWORD_CHARS_MIN {
+        return Err(AuthError::PasswordTooShort);
     }
+    // In bytes: it bounds the work of the hash.
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(AuthError::PasswordTooLong);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -281,6 +285,7 @@ mod tests {
     fn passwords() {
         let check = |text: &str| check_password(&Secret::new(text.to_owned())).is_ok();
         assert!(check("Pa$$w0rd") && check(&"x".repeat(1_024)));
+        assert!(check("Ёжикёжик") && !check("Ёжик"));
         assert!(!check("Pa$$w0r") && !check("") && !check(&"x".repeat(1_025)));
     }
 }

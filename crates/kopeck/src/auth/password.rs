@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Secret;
 
 /// The least length of a password, in bytes.
-pub(crate) const PASSWORD_BYTES_MIN: usize = 8;
+pub(crate) const PASSWORD_CHARS_MIN: usize = 8;
 /// The greatest length of a password, in bytes.
 pub(crate) const PASSWORD_BYTES_MAX: usize = 1_024;
 

@@ -1,6 +1,6 @@
 //! Owns the patience with guessing: how many sign-ups and failed logins are let through.
 //!
-//! Never: a refusal that costs more than a look-up; a name or address kept. Bounds: three tables of
+//! Never: a refusal that costs more than a look-up; a name or address kept. Bounds: four tables of
 //! [`SLOTS`] buckets of 8 bytes. Two keys that fall on one slot share its bucket: with a table far
 //! larger than the number of clients at work this is rare, and which ones do is secret.
 
@@ -25,11 +25,14 @@ pub(crate) struct Rate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait(pub(crate) Duration);
 
-/// The three tables.
+/// The four tables.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     sign_ups_by_address: Buckets,
     logins_by_address: Buckets,
+    /// By network and e-mail address: tight, and in nobody else's way.
+    logins_by_both: Buckets,
+    /// By e-mail address alone: wide, against guessers with many addresses.
     logins_by_email: Buckets,
 }
 
@@ -38,16 +41,22 @@ pub(crate) struct Throttle {
 #[must_use]
 pub(crate) struct LoginTry<'t> {
     throttle: &'t Throttle,
-    address: IpAddr,
+    network: IpAddr,
     email_key: String,
 }
 
 impl Throttle {
     /// Starts with all buckets full.
-    pub(crate) fn new(sign_ups_by_address: Rate, logins_by_address: Rate, by_email: Rate) -> Self {
+    pub(crate) fn new(
+        sign_ups_by_address: Rate,
+        logins_by_address: Rate,
+        by_both: Rate,
+        by_email: Rate,
+    ) -> Self {
         Self {
             sign_ups_by_address: Buckets::new(sign_ups_by_address),
             logins_by_address: Buckets::new(logins_by_address),
+            logins_by_both: Buckets::new(by_both),
             logins_by_email: Buckets::new(by_email),
         }
     }
@@ -59,21 +68,27 @@ impl Throttle {
 
     /// Lets a login be tried, or not yet.
     pub(crate) fn log_in(&self, address: IpAddr, email_key: &str) -> Result<LoginTry<'_>, Wait> {
-        self.logins_by_address.take(network(address))?;
-        if let Err(wait) = self.logins_by_email.take(email_key) {
-            // Not even looked at: this one tells nobody anything.
-            self.logins_by_address.give_back(network(address));
-            return Err(wait);
-        }
-        Ok(LoginTry { throttle: self, address, email_key: email_key.to_owned() })
+        // What is taken before a refusal is given back: a try that was not looked at tells nothing.
+        let network = network(address);
+        self.logins_by_address.take(network)?;
+        let by_both = self.logins_by_both.take((network, email_key));
+        by_both.inspect_err(|_| self.logins_by_address.give_back(network))?;
+        let by_email = self.logins_by_email.take(email_key);
+        by_email.inspect_err(|_| {
+            self.logins_by_address.give_back(network);
+            self.logins_by_both.give_back((network, email_key));
+        })?;
+        Ok(LoginTry { throttle: self, network, email_key: email_key.to_owned() })
     }
 }
 
 impl LoginTry<'_> {
     /// The login succeeded, or its password was never looked at.
     pub(crate) fn give_back(self) {
-        self.throttle.logins_by_address.give_back(network(self.address));
-        self.throttle.logins_by_email.give_back(self.email_key.as_str());
+        let Self { throttle, network, email_key } = self;
+        throttle.logins_by_address.give_back(network);
+        throttle.logins_by_both.give_back((network, email_key.as_str()));
+        throttle.logins_by_email.give_back(email_key.as_str());
     }
 }
 
@@ -169,7 +184,7 @@ mod tests {
     #[test]
     fn only_failed_logins_count() {
         let once = Rate { burst: 1, interval: Duration::from_secs(3_600) };
-        let throttle = Throttle::new(RATE, once, once);
+        let throttle = Throttle::new(RATE, once, once, once);
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         for _ in 0..10 {
             throttle.log_in(address, "a@b.c").unwrap().give_back();
@@ -179,6 +194,25 @@ mod tests {
         assert!(throttle.log_in("192.0.2.2".parse().unwrap(), "a@b.c").is_err(), "by e-mail");
         // Refused for its e-mail, the second address lost nothing.
         throttle.log_in("192.0.2.2".parse().unwrap(), "g@h.i").unwrap().give_back();
+    }
+
+    #[test]
+    fn one_guesser_locks_nobody_else_out() {
+        let rate = |burst| Rate { burst, interval: Duration::from_secs(3_600) };
+        let throttle = Throttle::new(RATE, rate(100), rate(3), rate(5));
+        let (guesser, owner) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        for _ in 0..3 {
+            let _failed = throttle.log_in(guesser, "a@b.c").unwrap();
+        }
+        for _ in 0..10 {
+            assert!(throttle.log_in(guesser, "a@b.c").is_err());
+        }
+        throttle.log_in(owner, "a@b.c").unwrap().give_back();
+        // Many guessers together are held up by the wide bucket.
+        for other in ["192.0.2.3", "192.0.2.4"] {
+            let _failed = throttle.log_in(other.parse().unwrap(), "a@b.c").unwrap();
+        }
+        assert!(throttle.log_in("192.0.2.5".parse().unwrap(), "a@b.c").is_err());
     }
 
     #[test]

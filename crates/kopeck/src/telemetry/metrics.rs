@@ -5,6 +5,8 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::extract::MatchedPath;
@@ -36,6 +38,8 @@ pub(crate) struct Metrics {
     batch_operations: Histogram,
     commit_seconds: Histogram,
     batches_refused: Counter,
+    /// Whether the last batch was refused.
+    refusing: AtomicBool,
     checkpoint_seconds: Histogram,
     /// Connections that are open.
     pub(crate) connections: Gauge,
@@ -67,6 +71,7 @@ impl Metrics {
             batch_operations: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
             commit_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
             batches_refused: Counter::default(),
+            refusing: AtomicBool::new(false),
             checkpoint_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             connections: Gauge::default(),
         }
@@ -152,8 +157,16 @@ impl store_sqlite::Observer for Metrics {
             // A batch is at most some thousands: exact in a float.
             self.batch_operations.observe(u32::try_from(operations).map_or(f64::MAX, f64::from));
             self.commit_seconds.observe(elapsed.as_secs_f64());
+            if self.refusing.load(Relaxed) {
+                self.refusing.store(false, Relaxed);
+                tracing::info!("batches are committed again");
+            }
         } else {
             self.batches_refused.inc();
+            // Once, and not for every request: the log may be on the disk that is full.
+            if !self.refusing.swap(true, Relaxed) {
+                tracing::error!("a batch could not be committed and was refused");
+            }
         }
     }
 

@@ -263,7 +263,7 @@ fn form(door: Door, language: Language, input: &AccountInput, form_token: &str) 
 fn words(language: Language, code: &str) -> String {
     let values = [
         ("max", Value::Count(NAME_CHARS_MAX)),
-        ("min", Value::Count(auth::password::PASSWORD_BYTES_MIN)),
+        ("min", Value::Count(auth::password::PASSWORD_CHARS_MIN)),
     ];
     language.say_with(&format!("error-{code}"), &values)
 }

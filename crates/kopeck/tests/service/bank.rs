@@ -77,7 +77,7 @@ async fn set_password_closes_its_sessions() {
 
     let short = set_password(&service, "short\n");
     assert!(!short.status.success());
-    assert!(String::from_utf8_lossy(&short.stderr).contains("at least 8 bytes"));
+    assert!(String::from_utf8_lossy(&short.stderr).contains("at least 8 characters"));
     let set = set_password(&service, "a new password\n");
     assert!(set.status.success(), "{set:?}");
     assert!(!String::from_utf8_lossy(&set.stdout).contains("a new password"));
@@ -100,4 +100,35 @@ fn a_bad_environment_stops_the_first_start() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(error.contains(name) && !error.contains("short\""), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_start_that_fails_makes_no_bank_whose_password_nobody_saw() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let failed = kopeck(home.path()).args(["--listen", &address]).output().unwrap();
+    assert!(!failed.status.success());
+    let error = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(error.contains("cannot listen on"), "{error}");
+    assert!(!String::from_utf8_lossy(&failed.stdout).contains("password"));
+    let mut command = kopeck(home.path());
+    command.args(["bank", "set-password"]).stdin(Stdio::null());
+    let error = command.output().unwrap().stderr;
+    assert!(String::from_utf8_lossy(&error).contains("there is no bank yet"));
+}
+
+#[test]
+fn a_password_is_set_only_where_there_are_data_in_whatever_currency() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = kopeck(home.path());
+    let nowhere = command.args(["bank", "set-password"]).stdin(Stdio::null()).output().unwrap();
+    assert!(!nowhere.status.success());
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("there is no data file"));
+    assert!(!home.path().join("data").exists(), "nothing is made by mistake");
+
+    let mut service = Service::start_with(&["--currency", "JPY"]);
+    service.stop();
+    let set = set_password(&service, "another good password\n");
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
 }

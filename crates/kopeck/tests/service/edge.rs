@@ -162,3 +162,59 @@ fn connections_are_bounded() {
     let (answer, _) = talk(&service, "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
+
+/// A transfer as a person at a raw socket writes it; the session goes with it.
+fn raw_deposit(session: &str) -> String {
+    let body = r#"{"wallet_id": 2, "amount": 0.01}"#;
+    format!(
+        "POST /api/external_to_wallet HTTP/1.1\r\nhost: x\r\ncookie: {session}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// What was done is answered, whatever else the client sends or no longer sends.
+#[tokio::test]
+async fn what_moved_money_is_answered() {
+    let service = Service::start_with(&["--header-timeout-seconds", "2"]);
+    service.sign_up("anna").await;
+    let claim = json!({"email": crate::harness::BANK_EMAIL, "password": crate::harness::BANK_PASS});
+    let logged_in = service.client().post("/api/login", &claim).await.expect_ok();
+    let session = logged_in.header("set-cookie").split(';').next().unwrap().to_owned();
+    let deposit = raw_deposit(&session);
+    for (rest, answers) in [
+        ("".to_owned(), 1),
+        ("\r\n".to_owned(), 1),
+        ("POST /api/external_to".to_owned(), 1),
+        ("not even HTTP\r\n\r\n".to_owned(), 1),
+        (deposit.clone(), 2),
+    ] {
+        let (answer, _) = talk(&service, &format!("{deposit}{rest}"));
+        let found = answer.matches("HTTP/1.1 200 OK").count();
+        assert_eq!(found, answers, "after {rest:?}: {answer}");
+    }
+
+    let address = service.url().strip_prefix("http://").unwrap();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(deposit.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "half closed: {answer}");
+    }
+    assert_eq!(service.bank().await.balance().await, "-0.26");
+}
+
+#[test]
+fn what_is_not_http_is_told_so() {
+    let service = Service::start_with(&["--header-timeout-seconds", "2"]);
+    for (text, status) in [
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n".to_owned(), "400"),
+        ("nonsense\r\n\r\n".to_owned(), "400"),
+        (format!("GET / HTTP/1.1\r\nhost: x\r\nlong: {}\r\n\r\n", "x".repeat(70_000)), "431"),
+    ] {
+        let (answer, _) = talk(&service, &text);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+}

@@ -136,6 +136,11 @@ impl Service {
         Client::new(&self.url, Arc::clone(&self.contract))
     }
 
+    /// A client of this service before it was started again, with the session it had.
+    pub(crate) fn resume(&self, former: &Client) -> Client {
+        Client { http: former.http.clone(), ..self.client() }
+    }
+
     /// The bank, logged in.
     pub(crate) async fn bank(&self) -> Client {
         let client = self.client();

@@ -23,7 +23,8 @@ async fn after_a_failed_write_it_says_unknown_ends_and_recovers() {
     let bank = service.bank().await;
     let (paid, answer) = pay_until_refused(&bank, anna.wallet).await;
     assert!(paid > 0);
-    answer.expect_problem(503, "outcome_unknown");
+    let answer = answer.expect_problem(503, "outcome_unknown");
+    assert_eq!(answer.header("retry-after"), "", "what retries by itself could pay twice");
     assert!(!service.wait().success(), "it ends with a status that says so");
     assert!(service.log().contains("the engine halted"), "{}", service.log());
 
@@ -86,9 +87,20 @@ async fn a_full_disk_refuses_reads_on_and_resumes_by_itself() {
         bank.deposit(anna.wallet, "1").await.expect_problem(503, "storage_full");
         assert_eq!(anna.client.balance().await, format!("{}.00", paid + 1), "reads go on");
     }
+    // Started again on the full disk, it still reads and refuses.
+    let paid_before = format!("{}.00", paid + 1);
+    service.kill();
+    let mut service = service.start_again();
+    let bank = service.resume(&bank);
+    let anna_client = service.resume(&anna.client);
+    assert_eq!(anna_client.balance().await, paid_before);
+    // The log went into the data file, so there may be a little room again.
+    let (more, answer) = pay_until_refused(&bank, anna.wallet).await;
+    answer.expect_problem(503, "storage_full");
+    let paid = paid + more;
     std::fs::remove_file(ballast).unwrap();
     bank.deposit(anna.wallet, "1").await.expect_ok();
-    assert_eq!(anna.client.balance().await, format!("{}.00", paid + 2));
+    assert_eq!(anna_client.balance().await, format!("{}.00", paid + 2));
     service.kill();
     let service = service.start_again();
     assert_eq!(service.bank().await.balance().await, format!("-{}.00", paid + 2));

@@ -86,7 +86,7 @@ pub(crate) fn open(dir: &Path) -> Result<(SqliteStore, Recovered), OpenError> {
 pub(crate) fn open_in(dir: &Path, currency: &str) -> Result<(SqliteStore, Recovered), OpenError> {
     SqliteStore::open(Options {
         dir: dir.to_owned(),
-        currency: Currency::parse(currency).unwrap(),
+        currency: Some(Currency::parse(currency).unwrap()),
         queue_operations_max: 100_000,
         observer: Arc::new(Unobserved),
         deliver: deliver_here(),
