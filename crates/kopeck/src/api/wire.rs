@@ -28,7 +28,7 @@ pub(crate) struct SignUpBody {
     /// Compared without regard to case.
     #[schema(example = "test1@localhost.ru", max_length = 254)]
     pub(crate) email: String,
-    /// 8 to 1024 bytes.
+    /// At least 8 characters, at most 1024 bytes.
     #[schema(value_type = String, format = Password, example = "Pa$$w0rd")]
     pub(crate) password: Secret,
 }
