@@ -130,6 +130,8 @@ pub(crate) async fn wallet(
     let mut layout = visit.layout(&title, Some(&token));
     if form.is_refused() {
         layout.mark_refused(&title);
+    } else if flash.is_some() {
+        layout.mark_done(&title);
     }
     let page = wallet_page(layout, &words, &statement, query, flash, form);
     token.answer(status, &page)
