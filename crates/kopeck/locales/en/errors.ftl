@@ -39,7 +39,8 @@ error-closing = The service is restarting. Nothing was done; please try again in
 error-outcome_unknown = We don’t know yet whether it went through. Press the button again without changing anything: it will be done once only, whatever happened.
 error-unreadable = Your wallet can’t be read just now. Nothing was changed; please try again later.
 error-internal = Something broke on our side. Please try again later.
-error-log_in_first = Please log in first. Nothing was sent.
+error-log_in_first = Please log in first. Nothing was sent this time.
+error-stale_payment = This page was open for too long. Look it over and press the button again. That is safe: it will be paid once only, even if it was sent before.
 error-stale_form = This page was open for too long, so nothing was sent. Look it over and press the button again.
 
 ## Whole pages

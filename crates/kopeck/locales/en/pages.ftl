@@ -5,6 +5,7 @@ brand-home = kopeck, home
 skip = Skip to content
 header-navigation = Account
 page-title = { $title } · kopeck
+page-title-done = Done: { $title } · kopeck
 page-title-error = Error: { $title } · kopeck
 problems-title = Please check this
 log-in = Log in
@@ -41,6 +42,7 @@ field-name = Name
 field-email = E-mail
 field-password = Password
 field-new-password = Password
+hint-new-password = At least { $min } characters
 
 ## The wallet
 wallet-title = My wallet

@@ -5,6 +5,7 @@ brand-home = kopeck, на главную
 skip = К содержанию
 header-navigation = Учётная запись
 page-title = { $title } · kopeck
+page-title-done = Готово: { $title } · kopeck
 page-title-error = Ошибка: { $title } · kopeck
 problems-title = Проверьте, пожалуйста
 log-in = Войти
@@ -41,6 +42,7 @@ field-name = Имя
 field-email = Электронная почта
 field-password = Пароль
 field-new-password = Пароль
+hint-new-password = Не меньше { $min } символов
 
 ## Кошелёк
 wallet-title = Мой кошелёк

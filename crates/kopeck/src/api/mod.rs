@@ -12,7 +12,7 @@ mod wire;
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
-use axum::response::Response;
+use axum::response::{Html, IntoResponse, Response};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -27,6 +27,10 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
      img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'",
 );
+
+/// In place of the page that comes with the script: that one tells a phone no width, and is shown
+/// there as on a desk, too small to be read.
+const DOCS_PAGE: &str = include_str!("../../templates/docs.html");
 
 /// Every route of the API, and its description.
 pub(crate) fn routes() -> Router<AppState> {
@@ -44,7 +48,7 @@ pub(crate) fn routes() -> Router<AppState> {
     let docs = SwaggerUi::new("/docs")
         .url("/api/openapi.json", description)
         .config(Config::default().validator_url("none"));
-    let docs = Router::new().merge(docs).layer(map_response(with_docs_policy));
+    let docs = Router::new().merge(docs).layer(map_response(with_own_page));
     routes.merge(docs)
 }
 
@@ -53,11 +57,11 @@ pub(crate) async fn not_found() -> Problem {
     Problem::new(Code::NotFound)
 }
 
-/// For the page only: a policy on a script or a style sheet says nothing.
-async fn with_docs_policy(mut response: Response) -> Response {
+/// The page is this service's own, with a policy; on a script or a style sheet a policy says nothing.
+async fn with_own_page(response: Response) -> Response {
     let kind = response.headers().get(header::CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
-        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, DOCS_POLICY);
+        return ([(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)], Html(DOCS_PAGE)).into_response();
     }
     response
 }

@@ -209,7 +209,7 @@ fn page(
     };
     let mut form = form(door, visit.language, input, &token.text);
     for (field, code) in refusals {
-        form.refuse(*field, words(visit.language, code));
+        form.refuse(*field, words(visit.language, &format!("error-{code}")));
     }
     let page = account_page(door, visit, form);
     token.answer(status, &page)
@@ -246,7 +246,8 @@ fn form(door: Door, language: Language, input: &AccountInput, form_token: &str) 
     let (id, action, submit, fields) = match door {
         Door::SignUp => {
             let name = Field::text("name", language.say("field-name"), &input.name);
-            let password = Field::password(language.say("field-new-password"), "new-password");
+            let password = Field::password(language.say("field-new-password"), "new-password")
+                .with_hint(words(language, "hint-new-password"));
             let fields = vec![name.filled_by("name"), email.filled_by("email"), password];
             ("sign-up-form", "/signup", language.say("sign-up-submit"), fields)
         }
@@ -259,13 +260,13 @@ fn form(door: Door, language: Language, input: &AccountInput, form_token: &str) 
     Form { id, action, submit, fields, form_token, key: None, problem: None }
 }
 
-/// The words for a code.
-fn words(language: Language, code: &str) -> String {
+/// The words under a key, with the bounds that they name.
+fn words(language: Language, key: &str) -> String {
     let values = [
         ("max", Value::Count(NAME_CHARS_MAX)),
         ("min", Value::Count(auth::password::PASSWORD_CHARS_MIN)),
     ];
-    language.say_with(&format!("error-{code}"), &values)
+    language.say_with(key, &values)
 }
 
 #[cfg(test)]
@@ -297,7 +298,7 @@ mod tests {
         let codes = errors.iter().map(AuthError::code);
         for code in codes.chain(["password_missing", "stale_form", "log_in_first"]) {
             for language in Language::ALL {
-                let words = words(language, code);
+                let words = words(language, &format!("error-{code}"));
                 assert!(!words.starts_with("error-") && !words.contains('{'), "{code}: {words}");
             }
         }

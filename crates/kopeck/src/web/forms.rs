@@ -54,6 +54,8 @@ pub(crate) struct Field {
     pub(crate) input_mode: Option<&'static str>,
     /// Whether it may be left empty.
     pub(crate) required: bool,
+    /// What is good to know before it is filled in.
+    pub(crate) hint: Option<String>,
     /// What is wrong with it.
     pub(crate) error: Option<String>,
 }
@@ -69,6 +71,7 @@ impl Field {
             autocomplete: "off",
             input_mode: None,
             required: true,
+            hint: None,
             error: None,
         }
     }
@@ -93,6 +96,19 @@ impl Field {
     /// Says which keyboard a phone shows.
     pub(crate) fn typed_on(self, input_mode: &'static str) -> Self {
         Self { input_mode: Some(input_mode), ..self }
+    }
+
+    /// Says what is good to know before it is filled in.
+    pub(crate) fn with_hint(self, hint: String) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+
+    /// The ids of the elements that say more about it, the error first.
+    pub(crate) fn described_by(&self) -> Option<String> {
+        let error = self.error.as_ref().map(|_| format!("{}-error", self.name));
+        let hint = self.hint.as_ref().map(|_| format!("{}-hint", self.name));
+        let ids: Vec<String> = error.into_iter().chain(hint).collect();
+        (!ids.is_empty()).then(|| ids.join(" "))
     }
 
     /// Says that it may be left empty.

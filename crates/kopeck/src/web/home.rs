@@ -10,20 +10,17 @@ use askama::Template;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::Response;
-use ledger::{
-    Balance, Currency, Entry, EntryKind, LedgerError, OperationId, Page, Role, Statement, User,
-};
+use axum::response::{IntoResponse, Response};
+use ledger::{LedgerError, OperationId, Page, Statement};
 use serde::Deserialize;
 
 use super::errors;
-use super::format::{self, Moment};
 use super::forms::Form;
 use super::language::Language;
 use super::layout::{self, Layout};
-use super::money_forms::{self, MoneyForm};
-use super::text::Value;
+use super::money_form::{self, MoneyForm};
 use super::visit::Visit;
+use super::wallet_words::{Row, WalletWords};
 use crate::auth::Caller;
 use crate::clock;
 use crate::problem::Problem;
@@ -43,6 +40,14 @@ struct LandingPage {
 }
 
 #[derive(Template)]
+#[template(path = "form_alone.html")]
+struct FormPage {
+    layout: Layout,
+    heading: String,
+    form: Form,
+}
+
+#[derive(Template)]
 #[template(path = "wallet.html")]
 struct WalletPage {
     layout: Layout,
@@ -53,23 +58,13 @@ struct WalletPage {
     balance_is_long: bool,
     bank_hint: Option<String>,
     flash: Option<String>,
+    form_title: String,
     form: Form,
     zone: String,
     rows: Vec<Row>,
     empty_hint: String,
     newer: Option<String>,
     older: Option<String>,
-}
-
-/// An entry as the history shows it.
-struct Row {
-    operation: OperationId,
-    what: String,
-    details: Option<String>,
-    time: Moment,
-    amount: String,
-    came_in: bool,
-    balance: String,
 }
 
 /// What the address of the wallet's page may say.
@@ -114,6 +109,10 @@ pub(crate) async fn wallet(
     let statement = match state.ledger.statement(caller.user.wallet, page).await {
         Ok(Some(statement)) => statement,
         Ok(None) | Err(LedgerError::NoSuchEntry) => return visit.error(StatusCode::NOT_FOUND),
+        Err(error) if form.keeps_key() => {
+            let response = form_alone(state, visit, caller, form, status);
+            return errors::with_error(response, Problem::from(error).into_response());
+        }
         Err(error) => return errors::page_instead(Problem::from(error), &visit.headers),
     };
     let flash = match query.done.as_deref().and_then(OperationId::parse) {
@@ -123,17 +122,40 @@ pub(crate) async fn wallet(
     let Ok(token) = visit.issue_token() else {
         return visit.error(StatusCode::INTERNAL_SERVER_ERROR);
     };
-    let teller = Teller::new(state, visit.language, &caller.user);
-    let Some(form) = money_forms::form(form, &teller, statement.balance, &token.text) else {
+    let words = WalletWords::new(state, visit.language, &caller.user);
+    let Some(form) = money_form::form(form, &words, Some(statement.balance), &token.text) else {
         return visit.error(StatusCode::INTERNAL_SERVER_ERROR);
     };
     let title = visit.language.say("wallet-title");
     let mut layout = visit.layout(&title, Some(&token));
     if form.is_refused() {
         layout.mark_refused(&title);
+    } else if flash.is_some() {
+        layout.mark_done(&title);
     }
-    let page = wallet_page(layout, &teller, &statement, query, flash, form);
+    let page = wallet_page(layout, &words, &statement, query, flash, form);
     token.answer(status, &page)
+}
+
+/// The form without the wallet, which cannot be read just now: the form's key must not be lost.
+fn form_alone(
+    state: &AppState,
+    visit: &Visit,
+    caller: &Caller,
+    form: MoneyForm,
+    status: StatusCode,
+) -> Response {
+    let Ok(token) = visit.issue_token() else {
+        return visit.error(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let words = WalletWords::new(state, visit.language, &caller.user);
+    let Some(form) = money_form::form(form, &words, None, &token.text) else {
+        return visit.error(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let heading = words.form_title();
+    let mut layout = visit.layout(&heading, Some(&token));
+    layout.mark_refused(&heading);
+    token.answer(status, &FormPage { layout, heading, form })
 }
 
 /// What was just done, in words: only of the caller's own, and only for a while, so that an address
@@ -147,121 +169,39 @@ async fn flash(
     let page = Page { from: Some(done), limit: 1 };
     let statement = state.ledger.statement(caller.user.wallet, page).await.ok()??;
     let entry = statement.entries.into_iter().next()?;
-    let teller = Teller::new(state, language, &caller.user);
+    let words = WalletWords::new(state, language, &caller.user);
     let recent = entry.time >= clock::before(clock::now(), JUST_DONE);
-    (recent && !teller.came_in(&entry)).then(|| teller.done(&entry))
-}
-
-/// Says things about one wallet in one language.
-pub(crate) struct Teller<'a> {
-    /// The language.
-    pub(crate) language: Language,
-    /// The currency of all wallets.
-    pub(crate) currency: Currency,
-    /// The wallet's owner.
-    pub(crate) user: &'a User,
-    zone: chrono_tz::Tz,
-}
-
-impl<'a> Teller<'a> {
-    fn new(state: &AppState, language: Language, user: &'a User) -> Self {
-        let (currency, zone) = (state.ledger.currency(), state.config.time_zone);
-        Self { language, currency, user, zone }
-    }
-
-    /// Whether this wallet's owner pays into wallets instead of sending from an own one.
-    pub(crate) fn is_bank(&self) -> bool {
-        self.user.role == Role::Bank
-    }
-
-    /// A balance.
-    pub(crate) fn balance(&self, balance: Balance) -> String {
-        format::balance(balance, self.language, self.currency)
-    }
-
-    fn came_in(&self, entry: &Entry) -> bool {
-        match entry.kind {
-            EntryKind::TransferIn => true,
-            EntryKind::TransferOut => false,
-            EntryKind::Deposit => !self.is_bank(),
-        }
-    }
-
-    fn done(&self, entry: &Entry) -> String {
-        let amount = format::amount(entry.amount, self.language, self.currency);
-        let (wallet, balance) = (entry.counterparty.to_string(), self.balance(entry.balance));
-        let values = [
-            ("amount", Value::Text(&amount)),
-            ("wallet", Value::Text(&wallet)),
-            ("balance", Value::Text(&balance)),
-        ];
-        match entry.kind {
-            EntryKind::Deposit => self.language.say_with("paid-in", &values),
-            _ => self.language.say_with("sent", &values),
-        }
-    }
-
-    fn row(&self, entry: &Entry) -> Row {
-        let counterparty = entry.counterparty.to_string();
-        let what = match entry.kind {
-            EntryKind::TransferIn => self.language.say_one("entry-in", "wallet", &counterparty),
-            EntryKind::TransferOut => self.language.say_one("entry-out", "wallet", &counterparty),
-            EntryKind::Deposit if self.is_bank() => {
-                self.language.say_one("entry-deposit-made", "wallet", &counterparty)
-            }
-            EntryKind::Deposit => self.language.say("entry-deposit"),
-        };
-        let came_in = self.came_in(entry);
-        Row {
-            operation: entry.operation,
-            what,
-            details: entry.details.as_ref().map(|details| details.as_str().to_owned()),
-            time: format::moment(entry.time, self.language, self.zone),
-            amount: format::movement(entry.amount, came_in, self.language, self.currency),
-            came_in,
-            balance: self.balance(entry.balance),
-        }
-    }
-
-    fn bank_hint(&self, balance: Balance) -> Option<String> {
-        if !self.is_bank() {
-            return None;
-        }
-        if balance == Balance::ZERO {
-            return Some(self.language.say("bank-balance-hint-none"));
-        }
-        let amount = format::magnitude(balance, self.language, self.currency);
-        Some(self.language.say_one("bank-balance-hint", "amount", &amount))
-    }
+    (recent && !words.came_in(&entry)).then(|| words.done(&entry))
 }
 
 fn wallet_page(
     layout: Layout,
-    teller: &Teller<'_>,
+    words: &WalletWords<'_>,
     statement: &Statement,
     query: &HomeQuery,
     flash: Option<String>,
     form: Form,
 ) -> WalletPage {
-    let language = teller.language;
-    let balance = teller.balance(statement.balance);
+    let language = words.language;
+    let balance = words.balance(statement.balance);
     let wallet = statement.wallet.to_string();
-    let empty_hint = match teller.is_bank() {
+    let empty_hint = match words.is_bank() {
         true => language.say("history-empty-bank"),
         false => language.say_one("history-empty", "wallet", &wallet),
     };
     let (newer, older) = neighbours(query, statement.next);
     WalletPage {
         layout,
-        name: if teller.is_bank() { language.say("bank") } else { teller.user.name.clone() },
-        is_bank: teller.is_bank(),
+        name: if words.is_bank() { language.say("bank") } else { words.user.name.clone() },
+        is_bank: words.is_bank(),
         balance_is_long: balance.chars().count() > BALANCE_CHARS_SHORT,
         balance,
-        bank_hint: teller.bank_hint(statement.balance),
+        bank_hint: words.bank_hint(statement.balance),
         flash,
+        form_title: words.form_title(),
         form,
-        zone: language.say_one("history-zone", "zone", teller.zone.name()),
-        rows: statement.entries.iter().map(|entry| teller.row(entry)).collect(),
+        zone: language.say_one("history-zone", "zone", words.zone.name()),
+        rows: statement.entries.iter().map(|entry| words.row(entry)).collect(),
         empty_hint,
         wallet,
         newer,
@@ -298,9 +238,34 @@ fn address(from: OperationId, trail: &[OperationId]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ledger::OperationId;
+    use askama::Template;
+    use axum::http::Uri;
+    use ledger::{Currency, OperationId, Role, User, UserId, WalletId};
 
-    use super::{HomeQuery, TRAIL_MAX, neighbours};
+    use super::money_form::{self, MoneyForm};
+    use super::{FormPage, HomeQuery, Language, Layout, TRAIL_MAX, WalletWords, neighbours};
+
+    #[test]
+    fn a_wallet_that_cannot_be_read_still_shows_the_key() {
+        let (name, email) = ("Anna".to_owned(), "anna@example.org".to_owned());
+        let (id, wallet) = (UserId::FIRST, WalletId::FIRST);
+        let user = User { id, wallet, role: Role::Person, name, email };
+        let (currency, zone) = (Currency::parse("RUB").unwrap(), chrono_tz::UTC);
+        for language in Language::ALL {
+            let words = WalletWords { language, currency, user: &user, zone };
+            let typed = serde_json::json!({"key": "form-1", "to": "7", "amount": "12"});
+            let typed = serde_json::from_value(typed).unwrap();
+            let form = MoneyForm::again(typed, vec![(None, "outcome_unknown")]);
+            let form = money_form::form(form, &words, None, "token").unwrap();
+            let (heading, address) = (words.form_title(), Uri::from_static("/send"));
+            let layout = Layout::new(language, &address, &heading);
+            let page = FormPage { layout, heading, form }.render().unwrap();
+            for kept in ["form-1", "7", "12", "token"] {
+                assert!(page.contains(&format!("value=\"{kept}\"")), "{kept}: {page}");
+            }
+            assert!(page.contains(&language.say("error-outcome_unknown")));
+        }
+    }
 
     #[test]
     fn the_way_back_is_in_the_address() {

@@ -53,6 +53,12 @@ impl Layout {
         self.title = self.language.say_one("page-title-error", "title", title);
     }
 
+    /// Says in the title that something was done: what stands on a page when it loads is read out by
+    /// nothing else. It does not say what: titles stay in a browser's history after the log-out.
+    pub(crate) fn mark_done(&mut self, title: &str) {
+        self.title = self.language.say_one("page-title-done", "title", title);
+    }
+
     /// Where the style sheet is.
     #[expect(clippy::unused_self, reason = "templates call methods only")]
     pub(crate) fn style(&self) -> &'static str {

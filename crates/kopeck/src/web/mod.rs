@@ -13,9 +13,11 @@ mod forms;
 mod home;
 mod language;
 mod layout;
+mod money_form;
 mod money_forms;
 mod text;
 mod visit;
+mod wallet_words;
 
 use axum::Router;
 use axum::http::HeaderValue;

@@ -4,12 +4,14 @@
 //! the console is quiet, no other host is asked. `SCREENSHOTS=folder` keeps their pictures.
 
 mod driver;
+mod forms;
 
 use driver::{Browser, Device};
 
 use crate::harness::{BANK_EMAIL, BANK_PASS, PASSWORD, Service};
 
 const SUBMIT: &str = "form.fields button[type=submit]";
+const KEY: &str = "form.fields input[name=key]";
 const EMAIL: &str = "test1@localhost.ru";
 const FRIEND: &str = "3";
 
@@ -20,15 +22,26 @@ struct Words {
     other_language: &'static str,
     log_in: &'static str,
     send: &'static str,
+    done: &'static str,
     point: char,
 }
 
-const ENGLISH: Words =
-    Words { language: "en", other_language: "ru", log_in: "Log in", send: "Send", point: '.' };
-const RUSSIAN: Words =
-    Words {
-        language: "ru", other_language: "en", log_in: "Войти", send: "Перевести", point: ','
-    };
+const ENGLISH: Words = Words {
+    language: "en",
+    other_language: "ru",
+    log_in: "Log in",
+    send: "Send",
+    done: "Done: ",
+    point: '.',
+};
+const RUSSIAN: Words = Words {
+    language: "ru",
+    other_language: "en",
+    log_in: "Войти",
+    send: "Перевести",
+    done: "Готово: ",
+    point: ',',
+};
 
 impl Words {
     /// `115.60` as the language writes it.
@@ -110,12 +123,9 @@ async fn strangers_see_the_doors(browser: &Browser, words: Words) {
     assert_eq!(browser.text(SUBMIT).await, words.log_in);
     browser.open("/no-such-page").await;
     browser.inspect_with_status("not-found", 404).await;
-    // The API's description is for a desk: its pages are another project's.
-    if browser.device == Device::Desktop {
-        browser.open("/docs/").await;
-        browser.find(".information-container").await;
-        browser.inspect("docs").await;
-    }
+    browser.open("/docs/").await;
+    browser.find(".information-container").await;
+    browser.inspect("docs").await;
 }
 
 async fn sign_up(browser: &Browser, words: Words) {
@@ -123,6 +133,9 @@ async fn sign_up(browser: &Browser, words: Words) {
     browser.inspect("sign-up").await;
     browser.fill("#name", "test1").await;
     browser.fill("#email", EMAIL).await;
+    let hint = browser.find("#password").await.attr("aria-describedby").await.unwrap();
+    assert_eq!(hint.as_deref(), Some("password-hint"), "the bounds are told before an error");
+    assert!(browser.text("#password-hint").await.contains('8'));
     browser.fill("#password", "short").await;
     browser.click(SUBMIT).await;
     browser.inspect_with_status("sign-up-refused", 422).await;
@@ -182,6 +195,7 @@ async fn pay(browser: &Browser, words: Words) {
     browser.fill("#details", "lunch").await;
     browser.press_enter("#details").await;
     browser.find("#flash").await;
+    assert_done_is_read_out(browser, words).await;
     assert_eq!(balance(browser).await, words.money("104.50"));
     assert_eq!(browser.value("#amount").await, "", "a paid form starts anew");
     assert_eq!(history(browser).await, 2);
@@ -191,6 +205,18 @@ async fn pay(browser: &Browser, words: Words) {
     // The address of that page pays nothing when it is loaded again.
     browser.client.refresh().await.unwrap();
     assert_eq!(balance(browser).await, words.money("104.50"));
+}
+
+/// A screen reader reads the title and what has the focus; neither moves the balance out of view.
+async fn assert_done_is_read_out(browser: &Browser, words: Words) {
+    let title = browser.client.title().await.unwrap();
+    assert!(title.starts_with(words.done), "{title}");
+    let seen = "const [balance, flash] = ['balance', 'flash']\
+                    .map(id => document.getElementById(id).getBoundingClientRect()); \
+                return [document.activeElement.id, balance.top >= 0, \
+                        flash.bottom <= window.innerHeight]";
+    let seen = browser.client.execute(seen, vec![]).await.unwrap();
+    assert_eq!(seen, serde_json::json!(["flash", true, true]));
 }
 
 async fn history(browser: &Browser) -> usize {
@@ -204,19 +230,21 @@ async fn assert_error(browser: &Browser, field: &str) {
     assert!(!browser.text(&format!("#{id}")).await.is_empty(), "{id} says nothing");
     let input = browser.find(&format!("#{field}")).await;
     assert_eq!(input.attr("aria-invalid").await.unwrap().as_deref(), Some("true"));
-    assert_eq!(input.attr("aria-describedby").await.unwrap(), Some(id));
+    let told = input.attr("aria-describedby").await.unwrap().unwrap();
+    assert_eq!(told.split(' ').next(), Some(id.as_str()), "the error is read out first");
 }
 
 async fn refusals_keep_what_was_typed(browser: &Browser, words: Words) {
-    for (to, amount, wrong) in [
-        (FRIEND, words.number("104.51"), "amount"),
-        (FRIEND, words.number("0.001"), "amount"),
-        (FRIEND, "-1".to_owned(), "amount"),
-        (FRIEND, "abc".to_owned(), "amount"),
-        ("2", "1".to_owned(), "to"),
-        ("77", "1".to_owned(), "to"),
+    for (to, amount, wrong, keeps_key) in [
+        (FRIEND, words.number("104.51"), "amount", false),
+        (FRIEND, words.number("0.001"), "amount", true),
+        (FRIEND, "-1".to_owned(), "amount", true),
+        (FRIEND, "abc".to_owned(), "amount", true),
+        ("2", "1".to_owned(), "to", false),
+        ("77", "1".to_owned(), "to", false),
     ] {
         browser.open("/").await;
+        let key = browser.value(KEY).await;
         browser.fill("#to", to).await;
         browser.fill("#amount", &amount).await;
         browser.fill("#details", "for \"you\" & <me>").await;
@@ -225,6 +253,7 @@ async fn refusals_keep_what_was_typed(browser: &Browser, words: Words) {
         assert_eq!(browser.value("#to").await, to);
         assert_eq!(browser.value("#amount").await, amount);
         assert_eq!(browser.value("#details").await, "for \"you\" & <me>");
+        assert_eq!(browser.value(KEY).await == key, keeps_key, "{to} {amount}");
         assert_eq!(balance(browser).await, words.money("104.50"));
         browser.inspect_with_status("wallet-refused", 422).await;
     }

@@ -1,0 +1,166 @@
+//! Owns how the form that moves money looks: what was typed, what is wrong with it, and its key.
+//!
+//! Never: what happens when it is sent (that is `money_forms`). Bounds: one form a page.
+//!
+//! A form that comes back keeps the key it came with, unless the ledger has refused what it asks
+//! for: an earlier try of the same form may have been done without anybody being told, and with a
+//! fresh key it would be paid twice. Keys are the payer's own, so keeping one harms nobody else.
+
+use ledger::{Amount, Balance, DETAILS_CHARS_MAX, IdempotencyKey, MINOR_UNITS_MAX, Rejection};
+use serde::Deserialize;
+
+use super::format;
+use super::forms::{Field, Form};
+use super::text::Value;
+use super::wallet_words::WalletWords;
+
+/// Tells these keys from those that programs choose.
+const KEY_PREFIX: &str = "form-";
+
+/// What a form that moves money sends. A field that is missing is an empty one.
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct MoneyInput {
+    pub(super) form_token: String,
+    key: String,
+    pub(super) to: String,
+    pub(super) amount: String,
+    pub(super) details: String,
+}
+
+impl MoneyInput {
+    /// The key that came with it, if a form of ours gave it.
+    pub(super) fn key(&self) -> Option<IdempotencyKey> {
+        form_key(&self.key)
+    }
+}
+
+/// A refusal: the field it is about, if any, and the code.
+pub(super) type Refusal = (Option<&'static str>, &'static str);
+
+/// The form as it is to be shown: what was typed, and what is wrong with it.
+#[derive(Debug, Default)]
+pub(super) struct MoneyForm {
+    typed: MoneyInput,
+    refusals: Vec<Refusal>,
+    keeps_key: bool,
+}
+
+impl MoneyForm {
+    /// It was not done, or nobody knows: sending it again is the same request.
+    pub(super) fn again(typed: MoneyInput, refusals: Vec<Refusal>) -> Self {
+        let keeps_key = typed.key().is_some();
+        Self { typed, refusals, keeps_key }
+    }
+
+    /// The ledger refused it: sending it again is a new request.
+    pub(super) fn anew(typed: MoneyInput, refusals: Vec<Refusal>) -> Self {
+        Self { typed, refusals, keeps_key: false }
+    }
+
+    /// Whether its key would be lost if it were not shown.
+    pub(super) fn keeps_key(&self) -> bool {
+        self.keeps_key
+    }
+}
+
+/// The form for a wallet's page: the bank's pays in, everybody else's sends. `None`: the system gave
+/// no randomness for the key. The balance is `None` where it cannot be read.
+pub(super) fn form(
+    form: MoneyForm,
+    words: &WalletWords<'_>,
+    balance: Option<Balance>,
+    form_token: &str,
+) -> Option<Form> {
+    let MoneyForm { typed, refusals, keeps_key } = form;
+    let language = words.language;
+    let (id, action, to, submit) = if words.is_bank() {
+        (
+            "deposit-form",
+            "/deposit",
+            language.say("field-to-deposit"),
+            language.say("deposit-submit"),
+        )
+    } else {
+        ("send-form", "/send", language.say("field-to"), language.say("send-submit"))
+    };
+    let amount = language.say_one("field-amount", "currency", &words.currency.symbol());
+    let fields = vec![
+        Field::text("to", to, &typed.to).typed_on("numeric"),
+        Field::text("amount", amount, &typed.amount).typed_on("decimal"),
+        Field::text("details", language.say("field-details"), &typed.details).optional(),
+    ];
+    let key = if keeps_key { typed.key } else { fresh_key()? };
+    let form_token = form_token.to_owned();
+    let mut form = Form { id, action, submit, fields, form_token, key: Some(key), problem: None };
+    for (field, code) in refusals {
+        form.refuse(field, explain(words, balance, code));
+    }
+    Some(form)
+}
+
+/// The words for a code.
+fn explain(words: &WalletWords<'_>, balance: Option<Balance>, code: &str) -> String {
+    let (language, currency) = (words.language, words.currency);
+    if code == Rejection::DetailsTooLong.code() {
+        let max = [("max", Value::Count(DETAILS_CHARS_MAX))];
+        return language.say_with("error-details_too_long", &max);
+    }
+    let balance = balance.map_or_else(String::new, |balance| words.balance(balance));
+    let example = format::example(language, currency);
+    let max = Amount::from_minor(MINOR_UNITS_MAX)
+        .map_or_else(|_| String::new(), |amount| format::amount(amount, language, currency));
+    let values = [
+        ("balance", Value::Text(&balance)),
+        ("currency", Value::Text(currency.code())),
+        ("digits", Value::Count(currency.exponent())),
+        ("example", Value::Text(&example)),
+        ("max", Value::Text(&max)),
+    ];
+    language.say_with(&format!("error-{code}"), &values)
+}
+
+fn form_key(text: &str) -> Option<IdempotencyKey> {
+    IdempotencyKey::parse(text).ok().filter(|key| key.as_str().starts_with(KEY_PREFIX))
+}
+
+/// A key that no other form has: 128 random bits. `None`: the system gave no randomness.
+fn fresh_key() -> Option<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).ok()?;
+    Some(format!("{KEY_PREFIX}{:032x}", u128::from_be_bytes(random)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MoneyForm, MoneyInput, Rejection, form_key, fresh_key};
+
+    #[test]
+    fn keys_are_ours_and_all_different() {
+        let key = fresh_key().unwrap();
+        assert_eq!(form_key(&key).unwrap().as_str(), key);
+        assert_ne!(key, fresh_key().unwrap());
+        assert_eq!(form_key(""), None);
+        assert_eq!(form_key("somebody-else-s"), None);
+    }
+
+    #[test]
+    fn a_form_that_is_not_refused_for_good_keeps_a_good_key() {
+        let typed = |key: &str| MoneyInput { key: key.to_owned(), ..MoneyInput::default() };
+        assert!(MoneyForm::again(typed("form-1"), Vec::new()).keeps_key());
+        assert!(!MoneyForm::again(typed(""), Vec::new()).keeps_key());
+        assert!(!MoneyForm::again(typed("theirs"), Vec::new()).keeps_key());
+        assert!(!MoneyForm::anew(typed("form-1"), Vec::new()).keeps_key());
+    }
+
+    #[test]
+    fn every_word_of_a_refusal_exists() {
+        let own =
+            ["wallet_missing", "wallet_malformed", "amount_missing", "stale_form", "stale_payment"];
+        for code in Rejection::ALL.iter().map(|rejection| rejection.code()).chain(own) {
+            for language in super::super::language::Language::ALL {
+                assert!(language.knows(&format!("error-{code}")), "{code}");
+            }
+        }
+    }
+}
