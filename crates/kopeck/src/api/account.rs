@@ -27,11 +27,13 @@ type Cookie = [(HeaderName, axum::http::HeaderValue); 1];
 pub(super) async fn sign_up(
     State(state): State<AppState>,
     client: Client,
+    headers: HeaderMap,
     body: JsonBody,
 ) -> Result<(Cookie, Json<LoggedInAnswer>), Problem> {
     let SignUpBody { name, email, password } = body.read()?;
     let wanted = SignUp { name, email, password };
-    let (user, token) = state.auth.sign_up(wanted, client.address).await?;
+    let replaces = cookies::SESSION.read(&headers, &client);
+    let (user, token) = state.auth.sign_up(wanted, client.address, replaces.as_ref()).await?;
     Ok((cookie(&state, &token, &client), Json((&user).into())))
 }
 

@@ -152,11 +152,13 @@ impl Auth {
         Self { people, passwords, sessions, throttle }
     }
 
-    /// Makes a user with a wallet and logs the user in.
+    /// Makes a user with a wallet and logs the user in. The session that the client had before, if
+    /// any, is closed.
     pub(crate) async fn sign_up(
         &self,
         wanted: SignUp,
         client: IpAddr,
+        replaces: Option<&SessionToken>,
     ) -> Result<(User, SessionToken), AuthError> {
         let name = parse_name(&wanted.name)?;
         let (email, email_key) = parse_email(&wanted.email)?;
@@ -169,8 +171,7 @@ impl Auth {
         let password_hash = self.passwords.hash(wanted.password).await?;
         let new = NewUser { role: Role::Person, name, email, email_key, password_hash };
         let user = self.people.sign_up(new).await?.map_err(|EmailTaken| AuthError::EmailTaken)?;
-        let token = self.sessions.open(user.clone()).await?;
-        Ok((user, token))
+        self.rotate(user, replaces).await
     }
 
     /// Logs a user in. The session that the client had before, if any, is closed.
@@ -186,7 +187,14 @@ impl Auth {
         if !matches!(checked, Err(AuthError::WrongCredentials)) {
             attempt.give_back();
         }
-        let user = checked?;
+        self.rotate(checked?, replaces).await
+    }
+
+    async fn rotate(
+        &self,
+        user: User,
+        replaces: Option<&SessionToken>,
+    ) -> Result<(User, SessionToken), AuthError> {
         if let Some(former) = replaces {
             self.sessions.close(former).await?;
         }

@@ -106,7 +106,8 @@ pub(crate) async fn sign_up(State(state): State<AppState>, visit: Visit, sent: S
     }
     let (name, email) = (input.name.clone(), input.email.clone());
     let wanted = SignUp { name, email, password: input.password() };
-    match state.auth.sign_up(wanted, visit.client.address).await {
+    let former = visit.caller.as_ref().map(|caller| &caller.token);
+    match state.auth.sign_up(wanted, visit.client.address, former).await {
         Ok((_, token)) => log_in_cookie(&state, &visit, &token),
         Err(error) => refused(Door::SignUp, &visit, &input, error),
     }

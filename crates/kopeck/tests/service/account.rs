@@ -112,6 +112,10 @@ async fn a_login_rotates_the_session() {
     with(&first).await.expect_problem(401, "not_logged_in");
     with(&format!("{second}; {second}")).await.expect_problem(401, "not_logged_in");
     with(&second.to_uppercase()).await.expect_problem(401, "not_logged_in");
+    // A sign-up rotates it too.
+    let wanted = json!({"name": "b", "email": "b@example.org", "password": PASSWORD});
+    client.post("/api/signup", &wanted).await.expect_ok();
+    with(&second).await.expect_problem(401, "not_logged_in");
     // The session of the sign-up belongs to another client and stays.
     person.client.get("/api/wallet").await.expect_ok();
 }
