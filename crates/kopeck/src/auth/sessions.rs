@@ -2,7 +2,7 @@
 //!
 //! Never: a token kept, or a closed session found. Bounds: `capacity` sessions in memory (the
 //! store has them all); a session is written once when opened, once when closed, and noted as used
-//! at most once every [`TOUCH_EVERY`].
+//! at most once every [`TOUCH_EVERY_MAX`], or four times within the idle time if that is shorter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,8 +14,8 @@ use quick_cache::sync::Cache;
 use super::SessionToken;
 use crate::clock;
 
-/// How exactly it is known when a session was last used.
-const TOUCH_EVERY: Duration = Duration::from_secs(5 * 60);
+/// How exactly it is known when a session was last used, if sessions may be idle much longer.
+const TOUCH_EVERY_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// When sessions end by themselves.
 #[derive(Debug, Clone, Copy)]
@@ -42,12 +42,14 @@ pub(crate) struct Sessions {
     people: Arc<dyn People>,
     cache: Cache<TokenHash, Cached>,
     expiry: Expiry,
+    touch_every: Duration,
 }
 
 impl Sessions {
     /// Keeps at most `capacity` sessions in memory.
     pub(crate) fn new(people: Arc<dyn People>, capacity: usize, expiry: Expiry) -> Self {
-        Self { people, cache: Cache::new(capacity.max(1)), expiry }
+        let touch_every = TOUCH_EVERY_MAX.min(expiry.idle / 4);
+        Self { people, cache: Cache::new(capacity.max(1)), expiry, touch_every }
     }
 
     /// When sessions end by themselves.
@@ -100,7 +102,7 @@ impl Sessions {
         let now = clock::now();
         let opened = clock::before(now, self.expiry.absolute);
         // What the store knows of the last use may be late by a touch.
-        let seen = clock::before(now, self.expiry.idle + TOUCH_EVERY);
+        let seen = clock::before(now, self.expiry.idle + self.touch_every);
         self.people.forget_sessions(opened, seen).await
     }
 
@@ -122,7 +124,7 @@ impl Sessions {
 
     fn touch(&self, hash: TokenHash, open: &Open, now: Timestamp) {
         let seen = open.seen.load(Ordering::Relaxed);
-        if clock::before(now, TOUCH_EVERY).micros() < seen {
+        if clock::before(now, self.touch_every).micros() < seen {
             return;
         }
         let swapped =

@@ -1,5 +1,7 @@
 //! `POST /api/signup`, `/api/login`, `/api/logout`: who people are.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::{BANK_EMAIL, PASSWORD, Service};
@@ -220,4 +222,17 @@ async fn no_secret_is_in_the_log() {
     let log = service.log();
     assert!(log.contains("/api/signup"), "the log is not at trace");
     assert!(!log.contains("very secret") && !log.contains(&token));
+}
+
+#[tokio::test]
+async fn a_session_ends_when_it_is_not_used_and_not_while_it_is() {
+    // Four seconds.
+    let service = Service::start_with(&["--session-idle-days", "0.0000462963"]);
+    let anna = service.sign_up("anna").await;
+    let boris = service.sign_up("boris").await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        anna.client.get("/api/wallet").await.expect_ok();
+    }
+    boris.client.get("/api/wallet").await.expect_problem(401, "not_logged_in");
 }
