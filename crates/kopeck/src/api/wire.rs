@@ -62,7 +62,7 @@ pub(crate) struct MoneyBody<'b> {
     amount: &'b RawValue,
     /// A note, at most 200 characters without control characters.
     #[serde(default)]
-    #[schema(example = "Перевод из Тинькофф")]
+    #[schema(max_length = 200, example = "Перевод из Тинькофф")]
     details: Option<String>,
 }
 
