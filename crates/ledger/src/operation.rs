@@ -4,6 +4,7 @@
 //! Bounds: an operation has a fixed size but for its details, at most [`DETAILS_CHARS_MAX`].
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{Amount, Balance, IdempotencyKey, OperationId, Rejection, UserId, WalletId};
 
@@ -25,6 +26,14 @@ impl Timestamp {
     #[must_use]
     pub fn micros(self) -> i64 {
         self.0
+    }
+}
+
+/// Whoever has a clock reads it; before 1970 counts as 1970.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
     }
 }
 

@@ -12,13 +12,13 @@ use ledger::{
     Outcome, Page, People, Role, Submission, WalletId,
 };
 
-use crate::{Options, SqliteStore, Unobserved, deliver_here};
+use crate::{Options, Recovered, SqliteStore, Unobserved, deliver_here};
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn open(dir: &std::path::Path) -> SqliteStore {
+fn open(dir: &std::path::Path) -> (SqliteStore, Recovered) {
     let options = Options {
         dir: dir.to_owned(),
         currency: Currency::parse("RUB").ok(),
@@ -26,10 +26,11 @@ fn open(dir: &std::path::Path) -> SqliteStore {
         observer: Arc::new(Unobserved),
         deliver: deliver_here(),
     };
-    SqliteStore::open(options).unwrap().0
+    SqliteStore::open(options).unwrap()
 }
 
-fn sign_up(store: &SqliteStore, number: u64, role: Role) -> Result<(), LedgerError> {
+/// The number of the new user's wallet.
+fn sign_up(store: &SqliteStore, number: u64, role: Role) -> Result<u64, LedgerError> {
     let email = format!("{number}@localhost");
     let user = NewUser {
         role,
@@ -38,7 +39,7 @@ fn sign_up(store: &SqliteStore, number: u64, role: Role) -> Result<(), LedgerErr
         email,
         password_hash: "x".repeat(100),
     };
-    wait(store.sign_up(user)).map(|user| drop(user.unwrap()))
+    wait(store.sign_up(user)).map(|user| user.unwrap().wallet.get())
 }
 
 /// One deposit under a key, then `unkeyed` others, in one batch.
@@ -74,7 +75,7 @@ fn balance(store: &SqliteStore) -> i64 {
 #[test]
 fn a_key_of_a_refused_batch_is_free_again() {
     let dir = tempfile::TempDir::new().unwrap();
-    let store = open(dir.path());
+    let (store, _) = open(dir.path());
     sign_up(&store, 1, Role::Bank).unwrap();
     sign_up(&store, 2, Role::Person).unwrap();
     store.limit_pages(1);
@@ -89,7 +90,7 @@ fn a_key_of_a_refused_batch_is_free_again() {
 #[test]
 fn a_full_disk_refuses_the_batch_whole_and_resumes_when_there_is_room() {
     let dir = tempfile::TempDir::new().unwrap();
-    let store = open(dir.path());
+    let (store, _) = open(dir.path());
     sign_up(&store, 1, Role::Bank).unwrap();
     sign_up(&store, 2, Role::Person).unwrap();
     deposits(&store, 10).unwrap();
@@ -108,10 +109,10 @@ fn a_full_disk_refuses_the_batch_whole_and_resumes_when_there_is_room() {
     let first = outcomes.first().unwrap().as_ref().unwrap();
     assert_eq!(first.transfer.id.get(), 11, "the refused batches took no numbers");
     assert_eq!(balance(&store), 510);
-    sign_up(&store, number, Role::Person).unwrap();
-    assert_eq!(store.wallets(), number, "the refused sign-up took no wallet");
+    let wallet = sign_up(&store, number, Role::Person).unwrap();
+    assert_eq!(wallet, number, "the refused sign-up took no wallet");
     store.close();
-    let store = open(dir.path());
+    let (store, recovered) = open(dir.path());
     assert_eq!(balance(&store), 510);
-    assert_eq!(store.wallets(), number);
+    assert_eq!(recovered.wallets, number);
 }

@@ -5,8 +5,6 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -164,7 +162,6 @@ struct Inner {
     readers: Readers,
     heads: Arc<Heads>,
     bell: Arc<Bell>,
-    wallets: Arc<AtomicU64>,
     halted: watch::Sender<Option<String>>,
     threads: Mutex<Threads>,
 }
@@ -220,7 +217,6 @@ impl SqliteStore {
             readers,
             heads,
             bell: Arc::new(Bell::new()),
-            wallets: Arc::new(AtomicU64::new(state.book.wallets())),
             halted,
             threads: Mutex::default(),
         };
@@ -252,12 +248,6 @@ impl SqliteStore {
     #[must_use]
     pub fn queue_depth(&self) -> usize {
         self.inner.queue.weight()
-    }
-
-    /// How many wallets there are.
-    #[must_use]
-    pub fn wallets(&self) -> u64 {
-        self.inner.wallets.load(Relaxed)
     }
 
     /// Finishes what was accepted, takes nothing more, and ends the threads. Blocks.
@@ -320,7 +310,6 @@ impl Inner {
             gate: Arc::clone(&gate),
             observer: Arc::clone(&observer),
             deliver,
-            wallets: Arc::clone(&self.wallets),
             halted: self.halted.subscribe(),
         };
         let data = File::open(file)

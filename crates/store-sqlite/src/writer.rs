@@ -5,9 +5,7 @@
 //! Bounds: at most [`SUBMISSIONS_MAX`] operations a batch (or one submission, if that is larger).
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use ledger::{
     Book, EmailTaken, IdempotencyKey, LedgerError, NewUser, Outcome, Receipt, Rejection,
@@ -86,7 +84,6 @@ pub(crate) struct Writer {
     pub(crate) gate: Arc<Gate>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) deliver: Deliver,
-    pub(crate) wallets: Arc<AtomicU64>,
     /// Says whether somebody found damage: then nothing more is written.
     pub(crate) halted: watch::Receiver<Option<String>>,
 }
@@ -183,7 +180,6 @@ impl Writer {
                 }
             }
         }
-        self.wallets.store(self.book.wallets(), Relaxed);
     }
 
     /// A clean stop leaves nothing to replay. If it fails, the next start replays: nothing is lost.
@@ -325,6 +321,5 @@ pub(crate) fn refuse_work(work: Work, error: &LedgerError) {
 
 /// The wall clock. The book keeps it from going back.
 pub(crate) fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+    SystemTime::now().into()
 }
