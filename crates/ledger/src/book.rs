@@ -127,6 +127,7 @@ impl Book {
             credit,
             amount: operation.amount,
             details: operation.details.clone(),
+            external_id: operation.external_id.clone(),
             time: self.time,
         })
     }
@@ -214,6 +215,18 @@ impl Book {
         self.last = id.get();
         self.time = self.time.max(transfer.time);
         Ok(())
+    }
+
+    /// Takes a recorded transfer as it stands although it does not follow, so that a check can go on
+    /// behind a damage. Never a step of a recovery.
+    pub fn adopt(&mut self, transfer: &Transfer) {
+        for side in [transfer.debit, transfer.credit] {
+            if let Some(slot) = self.slots.get_mut(index(side.wallet)) {
+                *slot = Slot { balance: side.balance, last: transfer.id.get() };
+            }
+        }
+        self.last = transfer.id.get();
+        self.time = self.time.max(transfer.time);
     }
 
     /// Checks the whole: the sum is zero, no person is below zero, nothing points into the future;

@@ -7,7 +7,9 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::{Currency, Outcome, Page, Statement, Submission, WalletId};
+use crate::{
+    Checkpoint, Currency, OperationId, Outcome, Page, Receipt, Statement, Submission, WalletId,
+};
 
 /// The most operations that are handed in at once.
 pub const SUBMISSIONS_MAX: usize = 8_192;
@@ -71,4 +73,17 @@ pub trait Ledger: Send + Sync {
 
     /// A wallet with a page of its history; `None` when there is no such wallet.
     fn statement(&self, wallet: WalletId, page: Page) -> Pending<Option<Statement>>;
+
+    /// What the whole book is now, in one hash.
+    fn checkpoint(&self) -> Pending<Checkpoint>;
+
+    /// The proof that an operation of the wallet is in the book, as of when the book had so many
+    /// `operations` (`None`: now). `None` when the wallet has no such operation, or when the book never
+    /// had so many, or had fewer than the operation's number.
+    fn receipt(
+        &self,
+        wallet: WalletId,
+        operation: OperationId,
+        operations: Option<u64>,
+    ) -> Pending<Option<Receipt>>;
 }

@@ -1,7 +1,9 @@
-//! Owns the names of things: wallets, operations, users, and a client's idempotency keys.
+//! Owns the names of things: wallets, operations, users, a client's idempotency keys, and a payment
+//! provider's own ids.
 //!
 //! Never: a bare integer or string passed for one of them. Bounds: ids run from 1 to 2^53 - 1, so
-//! that a client's double holds them; keys have 1 to 255 visible ASCII characters.
+//! that a client's double holds them; keys and external ids have 1 to 255 visible
+//! ASCII characters.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -68,32 +70,47 @@ id! {
     UserId
 }
 
-/// The greatest length of an idempotency key, in characters.
-pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// The greatest length of an idempotency key and of an external id, in characters.
+pub const KEY_CHARS_MAX: usize = 255;
 
-/// A name that a client gives to a request before its first try, so that a retry takes effect once.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct IdempotencyKey(Arc<str>);
+macro_rules! key {
+    ($(#[$doc:meta])* $name:ident, $malformed:ident, $error:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        pub struct $name(Arc<str>);
 
-/// The text is not an idempotency key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an idempotency key has 1 to 255 visible ASCII characters")]
-pub struct IdempotencyKeyMalformed;
+        #[doc = concat!("The text is not one of [`", stringify!($name), "`].")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+        #[error($error)]
+        pub struct $malformed;
 
-impl IdempotencyKey {
-    /// Takes 1 to 255 visible ASCII characters.
-    pub fn parse(text: &str) -> Result<Self, IdempotencyKeyMalformed> {
-        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-        if (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&text.len()) && visible {
-            Ok(Self(text.into()))
-        } else {
-            Err(IdempotencyKeyMalformed)
+        impl $name {
+            /// Takes 1 to 255 visible ASCII characters.
+            pub fn parse(text: &str) -> Result<Self, $malformed> {
+                let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+                if (1..=KEY_CHARS_MAX).contains(&text.len()) && visible {
+                    Ok(Self(text.into()))
+                } else {
+                    Err($malformed)
+                }
+            }
+
+            /// The text as it was given.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-    }
+    };
+}
 
-    /// The key as the client wrote it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+key! {
+    /// A name that a client gives to a request before its first try, so that a retry takes effect
+    /// once.
+    IdempotencyKey, IdempotencyKeyMalformed, "an idempotency key has 1 to 255 visible ASCII characters"
+}
+key! {
+    /// A payment provider's own id of a payment, so that a payment that is told twice is brought in
+    /// once.
+    ExternalId, ExternalIdMalformed, "an external id has 1 to 255 visible ASCII characters"
 }

@@ -4,25 +4,32 @@
 //! derives serde. [`Book`] is the only place that decides whether money moves.
 
 mod book;
+mod chain;
 mod contract;
 mod ids;
 mod money;
 mod operation;
 mod people;
+mod receipt;
 mod rejection;
 
 pub use book::{Book, Damage, WalletKind, WalletState};
+pub use chain::{
+    BLOCK_OPERATIONS, Block, Chain, Hash, Link, Record, leaf_hash, link_after, link_of, root_of,
+};
 pub use contract::{Ledger, LedgerError, Pending, SUBMISSIONS_MAX};
 pub use ids::{
-    ID_MAX, IDEMPOTENCY_KEY_CHARS_MAX, IdempotencyKey, IdempotencyKeyMalformed, OperationId,
-    UserId, WalletId,
+    ExternalId, ExternalIdMalformed, ID_MAX, IdempotencyKey, IdempotencyKeyMalformed,
+    KEY_CHARS_MAX, OperationId, UserId, WalletId,
 };
 pub use money::{Amount, Balance, Currency, CurrencyUnknown, MINOR_UNITS_MAX, Units};
 pub use operation::{
-    DETAILS_CHARS_MAX, Details, Entry, EntryKind, Operation, OperationKind, Outcome, Page, Receipt,
-    Side, Statement, Submission, Timestamp, Transfer,
+    DETAILS_CHARS_MAX, Details, Entry, EntryKind, Operation, OperationKind, Outcome, Page, Side,
+    Statement, Submission, Timestamp, Transfer,
 };
 pub use people::{
-    Credentials, EmailTaken, NAME_CHARS_MAX, NewUser, People, Role, Session, TokenHash, User,
+    Credentials, NAME_CHARS_MAX, NewUser, People, Role, Session, SignUpRecord, SignUpRefusal,
+    TokenHash, User,
 };
+pub use receipt::{Checkpoint, Nodes, Receipt, ReceiptError, tree_path, tree_root};
 pub use rejection::Rejection;

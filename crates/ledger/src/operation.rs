@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::{Amount, Balance, IdempotencyKey, OperationId, Rejection, UserId, WalletId};
+use crate::{
+    Amount, Balance, ExternalId, IdempotencyKey, OperationId, Rejection, UserId, WalletId,
+};
 
 /// The greatest length of an operation's details, in characters (Unicode scalar values).
 pub const DETAILS_CHARS_MAX: usize = 200;
@@ -86,6 +88,8 @@ pub struct Operation {
     pub amount: Amount,
     /// What the sender wrote.
     pub details: Option<Details>,
+    /// The payment provider's own id of the payment that a deposit brings in.
+    pub external_id: Option<ExternalId>,
 }
 
 /// An operation as it is handed in: once, or as many times as the client likes under one key.
@@ -123,21 +127,35 @@ pub struct Transfer {
     pub amount: Amount,
     /// What the sender wrote.
     pub details: Option<Details>,
+    /// The payment provider's own id of the payment that a deposit brought in.
+    pub external_id: Option<ExternalId>,
     /// When it was decided; never earlier than the one before it.
     pub time: Timestamp,
 }
 
-/// The answer to an accepted operation.
+/// The recorded answer to an operation: what was transferred, or why nothing was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// What is recorded.
-    pub transfer: Transfer,
-    /// True when the same request under the same key was accepted before, and this is that one.
+pub struct Outcome {
+    /// What was decided.
+    pub decision: Result<Transfer, Rejection>,
+    /// True when it was decided before, for the same request under the same key or external id, and
+    /// this is that decision.
     pub replayed: bool,
 }
 
-/// The recorded answer to an operation.
-pub type Outcome = Result<Receipt, Rejection>;
+impl Outcome {
+    /// A decision made just now.
+    #[must_use]
+    pub fn new(decision: Result<Transfer, Rejection>) -> Self {
+        Self { decision, replayed: false }
+    }
+
+    /// A decision made before.
+    #[must_use]
+    pub fn replayed(decision: Result<Transfer, Rejection>) -> Self {
+        Self { decision, replayed: true }
+    }
+}
 
 /// What an entry means to its wallet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +183,8 @@ pub struct Entry {
     pub counterparty: WalletId,
     /// What the sender wrote.
     pub details: Option<Details>,
+    /// The payment provider's own id of the payment that a deposit brought in.
+    pub external_id: Option<ExternalId>,
     /// When it was decided.
     pub time: Timestamp,
 }
@@ -193,6 +213,7 @@ impl Transfer {
             balance: side.balance,
             counterparty,
             details: self.details.clone(),
+            external_id: self.external_id.clone(),
             time: self.time,
         })
     }
@@ -200,11 +221,18 @@ impl Transfer {
     /// Whether this is what `operation` asked for: the same request sent again.
     #[must_use]
     pub fn fulfils(&self, operation: &Operation) -> bool {
+        self.pays_as(operation)
+            && self.details == operation.details
+            && self.external_id == operation.external_id
+    }
+
+    /// Whether this moves the same money between the same wallets, whatever is said of it.
+    #[must_use]
+    pub fn pays_as(&self, operation: &Operation) -> bool {
         self.kind == operation.kind
             && self.debit.wallet == operation.debit
             && self.credit.wallet == operation.credit
             && self.amount == operation.amount
-            && self.details == operation.details
     }
 }
 

@@ -3,7 +3,7 @@
 //! Never: a password or a session token in the clear (engines see hashes only), or how either is
 //! made. Bounds: a name has at most [`NAME_CHARS_MAX`] characters, an e-mail address at most 254.
 
-use crate::{Pending, Timestamp, UserId, WalletId};
+use crate::{IdempotencyKey, Pending, Timestamp, UserId, WalletId};
 
 /// The greatest length of a user's name, in characters.
 pub const NAME_CHARS_MAX: usize = 100;
@@ -72,15 +72,41 @@ pub struct Session {
     pub seen: Timestamp,
 }
 
-/// A sign-up was refused: the address belongs to a user already.
+/// Why a sign-up was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this e-mail address is taken")]
-pub struct EmailTaken;
+pub enum SignUpRefusal {
+    /// The idempotency key was used before; [`People::sign_up_record`] says for what.
+    #[error("this idempotency key was used before")]
+    KeyUsed,
+    /// The address belongs to a user already.
+    #[error("this e-mail address is taken")]
+    EmailTaken,
+}
+
+/// What is recorded of a sign-up under an idempotency key. The password is not: whether it is the
+/// same, the user's credentials tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignUpRecord {
+    /// The name, as it was asked for.
+    pub name: String,
+    /// The e-mail address, as it was asked for.
+    pub email: String,
+    /// The user that was made; `None` when the address was taken.
+    pub user: Option<User>,
+}
 
 /// Users, their credentials and sessions. Every write is on stable storage when it is answered.
 pub trait People: Send + Sync {
-    /// Makes a user and the user's wallet, both or neither.
-    fn sign_up(&self, user: NewUser) -> Pending<Result<User, EmailTaken>>;
+    /// Makes a user and the user's wallet, both or neither. Under a key, the outcome is recorded in
+    /// the same commit, a refusal for a taken address too.
+    fn sign_up(
+        &self,
+        user: NewUser,
+        key: Option<IdempotencyKey>,
+    ) -> Pending<Result<User, SignUpRefusal>>;
+
+    /// What was recorded under a key of a sign-up.
+    fn sign_up_record(&self, key: IdempotencyKey) -> Pending<Option<SignUpRecord>>;
 
     /// Finds a user by the compared form of the e-mail address.
     fn credentials(&self, email_key: &str) -> Pending<Option<Credentials>>;

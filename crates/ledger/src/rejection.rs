@@ -15,6 +15,9 @@ pub enum Rejection {
     /// The key was used before by the same user for another request.
     #[error("this idempotency key was used before for another request")]
     IdempotencyKeyReused,
+    /// The payment provider's id was used before for a deposit of another amount or wallet.
+    #[error("this external id was used before for another deposit")]
+    ExternalIdReused,
     /// The amount is not decimal text of the form of a JSON number.
     #[error("the amount is not a decimal number such as 115.60")]
     AmountMalformed,
@@ -33,6 +36,9 @@ pub enum Rejection {
     /// The details hold a control character.
     #[error("the details must not contain control characters")]
     DetailsMalformed,
+    /// The external id is not 1 to 255 visible ASCII characters.
+    #[error("an external id has 1 to 255 visible ASCII characters")]
+    ExternalIdMalformed,
     /// Both sides are the same wallet.
     #[error("the sender and the receiver are the same wallet")]
     SenderIsReceiver,
@@ -52,15 +58,17 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every refusal, in order of precedence.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::NotTheBank,
         Self::IdempotencyKeyReused,
+        Self::ExternalIdReused,
         Self::AmountMalformed,
         Self::AmountNotPositive,
         Self::AmountTooPrecise,
         Self::AmountTooLarge,
         Self::DetailsTooLong,
         Self::DetailsMalformed,
+        Self::ExternalIdMalformed,
         Self::SenderIsReceiver,
         Self::WalletNotFound,
         Self::BankMustDeposit,
@@ -68,18 +76,26 @@ impl Rejection {
         Self::BalanceLimit,
     ];
 
+    /// The refusal of a code.
+    #[must_use]
+    pub fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rejection| rejection.code() == code)
+    }
+
     /// The stable code, in `snake_case`.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
             Self::NotTheBank => "not_the_bank",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::ExternalIdReused => "external_id_reused",
             Self::AmountMalformed => "amount_malformed",
             Self::AmountNotPositive => "amount_not_positive",
             Self::AmountTooPrecise => "amount_too_precise",
             Self::AmountTooLarge => "amount_too_large",
             Self::DetailsTooLong => "details_too_long",
             Self::DetailsMalformed => "details_malformed",
+            Self::ExternalIdMalformed => "external_id_malformed",
             Self::SenderIsReceiver => "sender_is_receiver",
             Self::WalletNotFound => "wallet_not_found",
             Self::BankMustDeposit => "bank_must_deposit",

@@ -59,7 +59,7 @@ fn run(book: &mut Book, kind: &str, sides: [&str; 2], amount: &str) -> String {
     };
     let amount = Amount::parse(amount, rub()).unwrap();
     let before = photograph(book);
-    let operation = Operation { kind, debit, credit, amount, details: None };
+    let operation = Operation { kind, debit, credit, amount, details: None, external_id: None };
     match book.decide(&operation, Timestamp::default()) {
         Ok(transfer) => {
             assert!(transfer.fulfils(&operation));
@@ -252,6 +252,7 @@ fn time_never_goes_back() {
         credit: person,
         amount: Amount::from_minor(1).unwrap(),
         details: None,
+        external_id: None,
     };
     let times = [5, 3, -7, 6, 6].map(|micros| {
         book.decide(&operation, Timestamp::from_micros(micros)).unwrap().time.micros()

@@ -2,9 +2,11 @@
 //!
 //! `decisions` and `money` say in tables what is accepted and what is refused, `names` does so for
 //! ids, keys and details. `model` is a second, slower book that random operations are held
-//! against; `recovery` rebuilds a book from what was recorded, and tampers with the record.
+//! against; `chain` forges receipts; `recovery` rebuilds a book from what was recorded, and tampers with the record.
 
 // Declared as test code, so that helpers may `unwrap` as the tests themselves may.
+#[cfg(test)]
+mod chain;
 #[cfg(test)]
 mod decisions;
 #[cfg(test)]

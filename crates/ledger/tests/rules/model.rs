@@ -60,6 +60,7 @@ pub(crate) fn operations() -> impl Strategy<Value = Operation> {
             credit: WalletId::new(credit).unwrap(),
             amount,
             details: None,
+            external_id: None,
         },
     )
 }
@@ -151,6 +152,7 @@ impl Naive {
             credit,
             amount: operation.amount,
             details: None,
+            external_id: None,
             time: Timestamp::from_micros(self.latest),
         })
     }

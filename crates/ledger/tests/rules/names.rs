@@ -1,8 +1,7 @@
 //! What is taken as an id, an idempotency key and details.
 
 use ledger::{
-    DETAILS_CHARS_MAX, Details, ID_MAX, IDEMPOTENCY_KEY_CHARS_MAX, IdempotencyKey, Rejection,
-    WalletId,
+    DETAILS_CHARS_MAX, Details, ID_MAX, IdempotencyKey, KEY_CHARS_MAX, Rejection, WalletId,
 };
 
 #[test]
@@ -34,11 +33,11 @@ fn ids_are_plain_decimal_numbers_that_a_double_holds() {
 
 #[test]
 fn keys_are_visible_ascii() {
-    let longest = "k".repeat(IDEMPOTENCY_KEY_CHARS_MAX);
+    let longest = "k".repeat(KEY_CHARS_MAX);
     for text in ["1", "8e03978e-40d5-43dd-bc93-6894a57f9324", "!~", longest.as_str()] {
         assert_eq!(IdempotencyKey::parse(text).unwrap().as_str(), text);
     }
-    let too_long = "k".repeat(IDEMPOTENCY_KEY_CHARS_MAX + 1);
+    let too_long = "k".repeat(KEY_CHARS_MAX + 1);
     for text in ["", " ", "a b", "a\n", "ключ", "\u{7f}", too_long.as_str()] {
         assert!(IdempotencyKey::parse(text).is_err(), "{text:?}");
     }

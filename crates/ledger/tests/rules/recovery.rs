@@ -311,6 +311,7 @@ fn short_record() -> Record {
         credit: WalletId::new(credit).unwrap(),
         amount: Amount::from_minor(minor).unwrap(),
         details: None,
+        external_id: None,
     };
     Record::of(&[
         operation(OperationKind::Deposit, 1, 2, 10),
