@@ -3,24 +3,29 @@
 //! `cargo bench -p store-sqlite --bench engine -- [--wallets N] [--batch N] [--operations N]
 //! [--rounds N] [--dir DIR]`
 //!
-//! Every transfer is checked against the balance and has details and a time in its row. In one run,
-//! in turns: uniform pairs over all wallets, and one hot wallet in every transfer; then beside them
-//! the limit: a bare file to which the same number of bytes is appended, with the same fsyncs.
+//! Every transfer is checked against the balance, hashed into the chain, and has details and a time
+//! in its row. In one run, in turns: uniform pairs over all wallets; the same with a random UUID as
+//! idempotency key on every transfer; one hot wallet in every transfer; then beside them the limit: a
+//! bare file to which the same number of bytes is appended, with the same fsyncs. The last column is
+//! the share of a uniform transfer's time that hashing it takes alone.
 
 #![allow(missing_docs)]
+
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
+mod common;
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
+use common::{Failed, Random, options, submission};
 use ledger::{
-    Amount, Currency, Details, Ledger, NewUser, Operation, OperationKind, Outcome, Page, Pending,
-    People, Role, Submission, WalletId,
+    Balance, Chain, Currency, IdempotencyKey, Ledger, Operation, OperationId, OperationKind,
+    Outcome, Page, Pending, Side, Submission, Timestamp, Transfer, WalletId,
 };
-use store_sqlite::{Options, SqliteStore, Unobserved, deliver_here};
+use store_sqlite::SqliteStore;
 
 /// How many batches are handed in before the answer to the first is awaited.
 const BATCHES_AHEAD: usize = 3;
@@ -34,7 +39,7 @@ struct Settings {
 }
 
 impl Settings {
-    fn read() -> Result<Self, Box<dyn std::error::Error>> {
+    fn read() -> Result<Self, Failed> {
         let mut settings = Self {
             wallets: 1_000_000,
             batch: 8_192,
@@ -59,7 +64,7 @@ impl Settings {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Failed> {
     let settings = Settings::read()?;
     let dir = tempfile::tempdir_in(&settings.dir)?;
     let store = open(dir.path())?;
@@ -72,26 +77,39 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         populate(&store, settings.wallets).await?;
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         println!(
-            "{:>14} {:>14} {:>14} {:>10} {:>10}",
-            "uniform/s", "one hot/s", "raw file/s", "hot/uni", "uni/raw"
+            "{:>12} {:>12} {:>12} {:>12} {:>9} {:>9} {:>9} {:>9}",
+            "uniform/s",
+            "with keys/s",
+            "one hot/s",
+            "raw file/s",
+            "keys/uni",
+            "hot/uni",
+            "uni/raw",
+            "chain/uni"
         );
         let mut table = Vec::new();
         for _ in 0..settings.rounds {
-            let uniform = drive(&store, &settings, || random.pair(settings.wallets)).await?;
+            let uniform =
+                drive(&store, &settings, || (random.pair(settings.wallets), None)).await?;
+            let keyed = drive(&store, &settings, || {
+                let pair = random.pair(settings.wallets);
+                (pair, Some(random.key()))
+            })
+            .await?;
             let mut out = false;
             let hot = drive(&store, &settings, || {
                 out = !out;
                 let other = 3 + random.next() % (settings.wallets - 2);
-                if out { (2, other) } else { (other, 2) }
+                (if out { (2, other) } else { (other, 2) }, None)
             })
             .await?;
             let raw = raw(dir.path(), &settings)?;
-            println!(
-                "{uniform:>14.0} {hot:>14.0} {raw:>14.0} {:>10.2} {:>10.2}",
-                hot / uniform,
-                uniform / raw
-            );
-            table.push([uniform, hot, raw, hot / uniform, uniform / raw]);
+            // The share of an operation's time that its hash takes, on the writer's thread.
+            let chain = uniform / chain(&settings)?;
+            let row =
+                [uniform, keyed, hot, raw, keyed / uniform, hot / uniform, uniform / raw, chain];
+            print(row, "");
+            table.push(row);
         }
         let median = |column: usize| {
             let mut values: Vec<f64> =
@@ -99,15 +117,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             values.sort_by(f64::total_cmp);
             values.get(values.len() / 2).copied().unwrap_or_default()
         };
-        println!(
-            "{:>14.0} {:>14.0} {:>14.0} {:>10.2} {:>10.2}  (medians)",
-            median(0),
-            median(1),
-            median(2),
-            median(3),
-            median(4)
-        );
-        Ok::<_, Box<dyn std::error::Error>>(())
+        print([0, 1, 2, 3, 4, 5, 6, 7].map(median), "  (medians)");
+        Ok::<_, Failed>(())
     })?;
     store.close();
     let began = Instant::now();
@@ -117,42 +128,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn options(dir: &Path) -> Result<Options, Box<dyn std::error::Error>> {
-    Ok(Options {
-        dir: dir.to_owned(),
-        currency: Some(Currency::parse("RUB")?),
-        queue_operations_max: 1_000_000,
-        observer: Arc::new(Unobserved),
-        deliver: deliver_here(),
-    })
+fn print(row: [f64; 8], note: &str) {
+    let [uniform, keyed, hot, raw, keys_ratio, hot_ratio, raw_ratio, chain_share] = row;
+    println!(
+        "{uniform:>12.0} {keyed:>12.0} {hot:>12.0} {raw:>12.0} {keys_ratio:>9.2} {hot_ratio:>9.2} \
+         {raw_ratio:>9.2} {chain_share:>9.3}{note}"
+    );
 }
 
-fn open(dir: &Path) -> Result<SqliteStore, Box<dyn std::error::Error>> {
+fn open(dir: &Path) -> Result<SqliteStore, Failed> {
     Ok(SqliteStore::open(options(dir)?)?.0)
 }
 
 /// Makes the bank and the wallets, and puts a thousand roubles on each.
-async fn populate(store: &SqliteStore, wallets: u64) -> Result<(), Box<dyn std::error::Error>> {
+async fn populate(store: &SqliteStore, wallets: u64) -> Result<(), Failed> {
     let began = Instant::now();
-    let mut waiting = VecDeque::new();
-    for number in 1..=wallets {
-        let email = format!("{number}@localhost");
-        waiting.push_back(store.sign_up(NewUser {
-            role: if number == 1 { Role::Bank } else { Role::Person },
-            name: "somebody".to_owned(),
-            email_key: email.clone(),
-            email,
-            password_hash: "-".to_owned(),
-        }));
-        if waiting.len() > 20_000
-            && let Some(oldest) = waiting.pop_front()
-        {
-            oldest.await??;
-        }
-    }
-    for last in waiting {
-        last.await??;
-    }
+    common::sign_up(store, wallets, "-").await?;
     println!("signed up in {:?}", began.elapsed());
     let began = Instant::now();
     let numbers: Vec<u64> = (2..=wallets).collect();
@@ -167,26 +158,9 @@ async fn populate(store: &SqliteStore, wallets: u64) -> Result<(), Box<dyn std::
     Ok(())
 }
 
-fn submission(
-    kind: OperationKind,
-    (debit, credit): (u64, u64),
-    amount_minor: i64,
-) -> Result<Submission, Box<dyn std::error::Error>> {
-    Ok(Submission {
-        operation: Operation {
-            kind,
-            debit: WalletId::new(debit).ok_or("no such id")?,
-            credit: WalletId::new(credit).ok_or("no such id")?,
-            amount: Amount::from_minor(amount_minor)?,
-            details: Details::parse("for the tea")?,
-        },
-        key: None,
-    })
-}
-
-fn check(outcomes: &[Outcome]) -> Result<(), Box<dyn std::error::Error>> {
+fn check(outcomes: &[Outcome]) -> Result<(), Failed> {
     for outcome in outcomes {
-        if let Err(rejection) = outcome {
+        if let Err(rejection) = &outcome.decision {
             return Err(format!("refused: {rejection}").into());
         }
     }
@@ -197,15 +171,18 @@ fn check(outcomes: &[Outcome]) -> Result<(), Box<dyn std::error::Error>> {
 async fn drive(
     store: &SqliteStore,
     settings: &Settings,
-    mut pair: impl FnMut() -> (u64, u64),
-) -> Result<f64, Box<dyn std::error::Error>> {
+    mut next: impl FnMut() -> ((u64, u64), Option<IdempotencyKey>),
+) -> Result<f64, Failed> {
     let batches: Vec<Vec<Submission>> = (0..settings.operations / settings.batch)
         .map(|_| {
             (0..settings.batch)
-                .map(|_| submission(OperationKind::Transfer, pair(), 1))
-                .collect::<Result<_, _>>()
+                .map(|_| {
+                    let (pair, key) = next();
+                    Ok(Submission { key, ..submission(OperationKind::Transfer, pair, 1)? })
+                })
+                .collect::<Result<_, Failed>>()
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, Failed>>()?;
     let operations = batches.len() * settings.batch;
     let began = Instant::now();
     let mut waiting: VecDeque<Pending<Vec<Outcome>>> = VecDeque::new();
@@ -230,7 +207,7 @@ async fn drive(
 }
 
 /// The limit: appends 100 bytes an operation to a bare file, one fsync a batch.
-fn raw(dir: &Path, settings: &Settings) -> Result<f64, Box<dyn std::error::Error>> {
+fn raw(dir: &Path, settings: &Settings) -> Result<f64, Failed> {
     let path = dir.join("raw");
     let mut file = File::create(&path)?;
     let bytes = vec![b'x'; 100 * settings.batch];
@@ -245,21 +222,26 @@ fn raw(dir: &Path, settings: &Settings) -> Result<f64, Box<dyn std::error::Error
     Ok(rate)
 }
 
-/// xorshift64*: the same pairs in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11
+/// Hashes a second: what the chain alone takes.
+fn chain(settings: &Settings) -> Result<f64, Failed> {
+    let Operation { debit, credit, amount, details, .. } =
+        submission(OperationKind::Transfer, (2, 3), 1)?.operation;
+    let side = |wallet| Side { wallet, balance: Balance::ZERO, previous: None };
+    let mut transfer = Transfer {
+        id: OperationId::FIRST,
+        kind: OperationKind::Transfer,
+        debit: side(debit),
+        credit: side(credit),
+        amount,
+        details,
+        external_id: None,
+        time: Timestamp::from_micros(0),
+    };
+    let mut chain = Chain::new(Currency::parse("RUB")?);
+    let began = Instant::now();
+    for number in 1..=settings.operations as u64 {
+        transfer.id = OperationId::new(number).ok_or("no such id")?;
+        std::hint::black_box(chain.extend(&transfer, number));
     }
-
-    /// Two different wallets, neither of them the bank's.
-    fn pair(&mut self, wallets: u64) -> (u64, u64) {
-        let from = 2 + self.next() % (wallets - 1);
-        let to = 2 + self.next() % (wallets - 2);
-        (from, if to >= from { to + 1 } else { to })
-    }
+    Ok(settings.operations as f64 / began.elapsed().as_secs_f64())
 }

@@ -9,15 +9,20 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::{OpenError, schema};
+use crate::{OpenError, log, schema};
 
 /// The page size of a new data file, in bytes.
 const PAGE_BYTES: i64 = 4_096;
 
 /// The page cache of a writing connection, in KiB: enough that a batch is not written early.
 const CACHE_KIB: i64 = 65_536;
+
+/// A log that grew beyond this, in bytes, is cut back when it starts again from its beginning: what a
+/// reader that stayed long has made of it does not stay on the disk.
+const LOG_KEPT_BYTES_MAX: i64 = 67_108_864;
 
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 64;
@@ -29,13 +34,31 @@ const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
 pub(crate) fn make_file(file: &Path) -> Result<(), OpenError> {
     let made = File::options().create(true).append(true).mode(0o600).open(file);
     made.map_err(|error| OpenError::Unusable { path: file.to_owned(), error })?;
-    schema::refuse_others(&Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?)
+    let look = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    close_without_checkpoint(&look)?;
+    schema::refuse_others(&look)
+}
+
+/// Refuses a log that lost acknowledged operations: SQLite would say nothing and go on without them.
+pub(crate) fn inspect_log(file: &Path) -> Result<(), OpenError> {
+    let log = beside(file, "-wal");
+    let inspected = log::inspect(&log);
+    inspected
+        .map_err(|error| OpenError::Unusable { path: log, error })?
+        .map_err(|damage| OpenError::LogDamaged(damage.to_string()))
+}
+
+/// The last connection that is closed would else make a checkpoint, and say nothing when a sync of
+/// that fails; or sync once more what failed to be synced before.
+fn close_without_checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(|_| ())
 }
 
 /// A connection that writes: every commit is fsynced before it returns, checkpoints are asked for.
 pub(crate) fn connect_to_write(file: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
+    close_without_checkpoint(&connection)?;
     connection.busy_timeout(BUSY_WAIT_MAX)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // The page size only counts for a new file, and only before the journal mode.
@@ -47,6 +70,7 @@ pub(crate) fn connect_to_write(file: &Path) -> Result<Connection, OpenError> {
     }
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_KEPT_BYTES_MAX)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     Ok(connection)
@@ -56,6 +80,7 @@ pub(crate) fn connect_to_write(file: &Path) -> Result<Connection, OpenError> {
 pub(crate) fn connect_to_read(file: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
+    close_without_checkpoint(&connection)?;
     connection.busy_timeout(BUSY_WAIT_MAX)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)
@@ -65,7 +90,8 @@ pub(crate) fn connect_to_read(file: &Path) -> Result<Connection, OpenError> {
 /// having synced, and nobody may be told of what a power cut could still take back.
 ///
 /// The log itself is synced first. Then its content goes into the data file, unless there is no
-/// room for it: the log keeps it, and reads need no more than that.
+/// room for it, or another program, a backup say, stays on an old state: the log keeps it, and
+/// reads need no more than that. Nobody is waited for.
 pub(crate) fn make_durable(connection: &Connection, file: &Path) -> Result<(), OpenError> {
     let log = beside(file, "-wal");
     match File::open(&log) {
@@ -75,16 +101,17 @@ pub(crate) fn make_durable(connection: &Connection, file: &Path) -> Result<(), O
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(OpenError::Unusable { path: log, error }),
     }
-    let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0));
-    match busy {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(OpenError::Busy(file.to_owned())),
+    connection.busy_timeout(Duration::ZERO)?;
+    let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+    connection.busy_timeout(BUSY_WAIT_MAX)?;
+    match moved {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(()),
-        Err(error) => Err(error.into()),
+        moved => Ok(moved?),
     }
 }
 
-fn beside(file: &Path, ending: &str) -> PathBuf {
+/// A file that SQLite keeps beside a data file, by its ending.
+pub(crate) fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     name.into()

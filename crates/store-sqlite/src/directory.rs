@@ -7,6 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::OpenError;
 
@@ -18,10 +19,43 @@ pub(crate) struct Directory {
 }
 
 const FILE: &str = "kopeck.db";
+const LOCK: &str = "kopeck.lock";
+
+/// How long a start waits for a process that is just ending.
+const LOCK_WAIT_MAX: Duration = Duration::from_millis(500);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether there is a data file.
 pub(crate) fn has_file(path: &Path) -> bool {
-    path.join(FILE).exists()
+    file(path).exists()
+}
+
+/// Whether a directory is one of kopeck's, in use or not: nothing else may be written there.
+#[must_use]
+pub fn is_data_directory(path: &Path) -> bool {
+    has_file(path) || path.join(LOCK).exists()
+}
+
+/// A file that belongs to a data file which is not there: it was lost, or is still to come.
+pub(crate) fn leftover(path: &Path) -> io::Result<Option<PathBuf>> {
+    if has_file(path) || !path.is_dir() {
+        return Ok(None);
+    }
+    for entry in fs::read_dir(path)? {
+        let entry = entry?.path();
+        let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let log = name.starts_with(FILE) && name.ends_with("-wal");
+        if log || name.ends_with(".partial") || name.starts_with("keys-") && name.ends_with(".run")
+        {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
+}
+
+/// The data file of a directory that need not be this process's.
+pub(crate) fn file(path: &Path) -> PathBuf {
+    path.join(FILE)
 }
 
 impl Directory {
@@ -33,19 +67,24 @@ impl Directory {
             .create(true)
             .truncate(false)
             .write(true)
-            .open(path.join("kopeck.lock"))
+            .open(path.join(LOCK))
             .map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        let began = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { path: path.to_owned(), _lock: lock }),
+                Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_WAIT_MAX => {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(path.to_owned())),
+                Err(TryLockError::Error(error)) => return Err(unusable(error)),
+            }
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// The data file.
     pub(crate) fn file(&self) -> PathBuf {
-        self.path.join(FILE)
+        file(&self.path)
     }
 
     /// Makes the names of files that were just made durable.
@@ -69,6 +108,7 @@ fn make(path: &Path) -> io::Result<()> {
     sync(parent)
 }
 
-fn sync(path: &Path) -> io::Result<()> {
+/// Makes the names in a directory durable.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

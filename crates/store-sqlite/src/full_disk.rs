@@ -24,6 +24,7 @@ fn open(dir: &std::path::Path) -> (SqliteStore, Recovered) {
         currency: Currency::parse("RUB").ok(),
         queue_operations_max: 100_000,
         observer: Arc::new(Unobserved),
+        key_window: Some(std::time::Duration::from_secs(24 * 60 * 60)),
         deliver: deliver_here(),
     };
     SqliteStore::open(options).unwrap()
@@ -39,7 +40,7 @@ fn sign_up(store: &SqliteStore, number: u64, role: Role) -> Result<u64, LedgerEr
         email,
         password_hash: "x".repeat(100),
     };
-    wait(store.sign_up(user)).map(|user| user.unwrap().wallet.get())
+    wait(store.sign_up(user, None)).map(|user| user.unwrap().wallet.get())
 }
 
 /// One deposit under a key, then `unkeyed` others, in one batch.
@@ -56,6 +57,7 @@ fn deposit() -> Submission {
         credit: WalletId::new(2).unwrap(),
         amount: Amount::from_minor(1).unwrap(),
         details: None,
+        external_id: None,
     };
     Submission { operation, key: None }
 }
@@ -81,9 +83,9 @@ fn a_key_of_a_refused_batch_is_free_again() {
     store.limit_pages(1);
     assert_eq!(keyed(&store, 500), Err(LedgerError::StorageFull));
     store.limit_pages(1_000_000);
-    let first = keyed(&store, 0).unwrap().unwrap();
+    let first = keyed(&store, 0).unwrap();
     assert!(!first.replayed, "nothing of the refused batch is there");
-    assert!(keyed(&store, 0).unwrap().unwrap().replayed);
+    assert!(keyed(&store, 0).unwrap().replayed);
     assert_eq!(balance(&store), 1);
 }
 
@@ -106,8 +108,8 @@ fn a_full_disk_refuses_the_batch_whole_and_resumes_when_there_is_room() {
     }
     store.limit_pages(1_000_000);
     let outcomes = deposits(&store, 500).unwrap();
-    let first = outcomes.first().unwrap().as_ref().unwrap();
-    assert_eq!(first.transfer.id.get(), 11, "the refused batches took no numbers");
+    let first = outcomes.first().unwrap().decision.as_ref().unwrap();
+    assert_eq!(first.id.get(), 11, "the refused batches took no numbers");
     assert_eq!(balance(&store), 510);
     let wallet = sign_up(&store, number, Role::Person).unwrap();
     assert_eq!(wallet, number, "the refused sign-up took no wallet");

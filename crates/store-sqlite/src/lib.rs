@@ -6,23 +6,41 @@
 //!
 //! Nothing here knows of HTTP or JSON, and nothing here decides whether money moves.
 
+mod backup;
+mod chain;
+mod check;
 mod checkpoint;
 mod connection;
+mod copy;
 mod directory;
+mod export;
 #[cfg(test)]
 mod full_disk;
 mod gate;
 mod heads;
+mod key_mark;
+mod keys;
+mod log;
 mod people;
+#[cfg(feature = "planted-faults")]
+mod planted;
 mod queue;
 mod readers;
+mod receipts;
 mod recovery;
+mod restore;
 mod rows;
 mod schema;
 mod store;
 mod sweep;
 mod writer;
 
+pub use backup::{Backup, backup};
+pub use check::{Check, CheckError, Checked, Finding, Place, check, checkpoint};
+pub use copy::{Contents, CopyError, Done, Step, Unwatched, Watch};
+pub use directory::is_data_directory;
+pub use export::{Export, ExportError};
+pub use restore::{Restore, restore};
 pub use store::{
     Deliver, Observer, OpenError, Options, Recovered, SqliteStore, Unobserved, deliver_here,
 };

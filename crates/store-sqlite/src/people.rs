@@ -4,7 +4,8 @@
 //! forgetting expired sessions, which reads them all.
 
 use ledger::{
-    Credentials, NewUser, Role, Session, Timestamp, TokenHash, User, UserId, WalletId, WalletKind,
+    Credentials, IdempotencyKey, NewUser, Role, Session, SignUpRecord, Timestamp, TokenHash, User,
+    UserId, WalletId, WalletKind,
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -74,7 +75,47 @@ pub(crate) fn insert_user(
     })
 }
 
-pub(crate) fn write(connection: &Connection, write: PeopleWrite) -> rusqlite::Result<()> {
+/// Records what became of a sign-up, by name and address, under a key.
+pub(crate) fn record_sign_up(
+    connection: &Connection,
+    key: &IdempotencyKey,
+    (name, email): (&str, &str),
+    user: Option<UserId>,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let user = user.map(|user| user.get().cast_signed());
+    connection
+        .prepare_cached("INSERT INTO sign_up_key VALUES (?, ?, ?, ?, ?)")?
+        .execute((key.as_str(), name, email, user, now.micros()))
+        .map(|_| ())
+}
+
+/// What was recorded of a sign-up under a key.
+pub(crate) fn sign_up_record(
+    connection: &Connection,
+    key: &IdempotencyKey,
+) -> rusqlite::Result<Option<SignUpRecord>> {
+    connection
+        .prepare_cached(
+            "SELECT user.user_id, wallet_id, role, user.name, user.email, recorded.name,
+                    recorded.email
+             FROM sign_up_key AS recorded LEFT JOIN user USING (user_id)
+             WHERE idempotency_key = ?",
+        )?
+        .query_row([key.as_str()], |row| {
+            let known: Option<i64> = row.get(0)?;
+            let user = known.map(|_| read_user(row)).transpose()?;
+            Ok(SignUpRecord { name: row.get(5)?, email: row.get(6)?, user })
+        })
+        .optional()
+}
+
+/// Writes what concerns no money. Keys of sign-ups before `keys_before` are forgotten with the sessions.
+pub(crate) fn write(
+    connection: &Connection,
+    write: PeopleWrite,
+    keys_before: Timestamp,
+) -> rusqlite::Result<()> {
     match write {
         PeopleWrite::SetPassword(user, password_hash) => {
             let user = user.get().cast_signed();
@@ -112,6 +153,9 @@ pub(crate) fn write(connection: &Connection, write: PeopleWrite) -> rusqlite::Re
             connection
                 .prepare_cached("DELETE FROM session WHERE opened_us < ? OR seen_us < ?")?
                 .execute((opened_before.micros(), seen_before.micros()))?;
+            connection
+                .prepare_cached("DELETE FROM sign_up_key WHERE time_us < ?")?
+                .execute([keys_before.micros()])?;
         }
     }
     Ok(())

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use ledger::{Balance, LedgerError, OperationId, Page, Pending, Statement, Transfer, WalletId};
-use rusqlite::{Connection, ErrorCode, OptionalExtension};
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
+use crate::chain::Links;
 use crate::heads::Heads;
 use crate::queue::{Queue, Refused};
 use crate::{people, rows};
@@ -124,6 +125,7 @@ fn within_one_state<T>(
 /// A wallet with a page of its history.
 pub(crate) fn statement(
     connection: &Connection,
+    links: Links,
     heads: &Heads,
     wallet: WalletId,
     page: Page,
@@ -140,7 +142,7 @@ pub(crate) fn statement(
             Some(_) => Err(ReadError::Ledger(LedgerError::NoSuchEntry)),
         };
     };
-    let newest = transfer(connection, head)?;
+    let newest = transfer(connection, links, head)?;
     let balance = newest
         .as_ref()
         .and_then(|newest| newest.side(wallet))
@@ -152,7 +154,7 @@ pub(crate) fn statement(
         None => newest,
         // The caller says where to start: that may be anything.
         Some(from) => Some(
-            transfer(connection, from)?
+            transfer(connection, links, from)?
                 .filter(|transfer| transfer.id <= head && transfer.side(wallet).is_some())
                 .ok_or(ReadError::Ledger(LedgerError::NoSuchEntry))?,
         ),
@@ -166,7 +168,7 @@ pub(crate) fn statement(
             break;
         }
         let previous = transfer.side(wallet).and_then(|side| side.previous);
-        step = previous_transfer(connection, transfer.id, previous)?;
+        step = previous_transfer(connection, links, transfer.id, previous)?;
         if !follows(&transfer, step.as_ref(), wallet) {
             let id = transfer.id;
             let damage =
@@ -175,11 +177,14 @@ pub(crate) fn statement(
         }
         entries.extend(transfer.entry(wallet));
     }
-    Ok(Some(Statement { wallet, owner, balance, entries, next }))
+    let statement = Statement { wallet, owner, balance, entries, next };
+    #[cfg(feature = "planted-faults")]
+    let statement = crate::planted::read_dirty(statement, page);
+    Ok(Some(statement))
 }
 
 /// Whether a wallet's balance after a transfer is the one before it and the amount.
-fn follows(transfer: &Transfer, previous: Option<&Transfer>, wallet: WalletId) -> bool {
+pub(crate) fn follows(transfer: &Transfer, previous: Option<&Transfer>, wallet: WalletId) -> bool {
     let before = match previous {
         Some(previous) => previous.side(wallet).map(|side| side.balance),
         None => Some(Balance::ZERO),
@@ -192,22 +197,29 @@ fn follows(transfer: &Transfer, previous: Option<&Transfer>, wallet: WalletId) -
     after.is_some() && after == transfer.side(wallet).map(|side| side.balance)
 }
 
-fn previous_transfer(
+/// The operation that a back-pointer of `of` names.
+pub(crate) fn previous_transfer(
     connection: &Connection,
+    links: Links,
     of: OperationId,
     previous: Option<OperationId>,
 ) -> Result<Option<Transfer>, ReadError> {
     let Some(previous) = previous else { return Ok(None) };
-    let found = if previous < of { transfer(connection, previous)? } else { None };
+    let found = if previous < of { transfer(connection, links, previous)? } else { None };
     found.map(Some).ok_or_else(|| {
         ReadError::Damaged(format!("operation {of} points to {previous}, which is not before it"))
     })
 }
 
-fn transfer(
+/// Reads a transfer, and makes sure that it is what was recorded.
+pub(crate) fn transfer(
     connection: &Connection,
+    links: Links,
     operation: OperationId,
 ) -> Result<Option<Transfer>, ReadError> {
-    let mut select = connection.prepare_cached(rows::SELECT_TRANSFER)?;
-    Ok(select.query_row([operation.get().cast_signed()], rows::read_transfer).optional()?)
+    let found = rows::select_kept(connection, operation.get().cast_signed())?;
+    let Some(kept) = found else { return Ok(None) };
+    let verified = links.verify(connection, &kept)?;
+    verified.map_err(|damage| ReadError::Damaged(damage.to_string()))?;
+    Ok(Some(kept.transfer))
 }

@@ -3,31 +3,52 @@
 //! Never: a guess. What does not follow from the rules is a damage, named, and the start fails.
 //! Bounds: the wallet table once, and the operations after the sweep's mark.
 
-use ledger::{Book, OperationId, Timestamp, WalletKind};
+use ledger::{Book, Chain, OperationId, Timestamp, WalletKind};
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::chain::{Links, Verifier};
 use crate::heads::Heads;
-use crate::{OpenError, rows};
+use crate::{OpenError, chain, rows};
 
 /// What a start found.
 pub(crate) struct State {
     pub(crate) book: Book,
     /// The sweep's mark.
     pub(crate) mark: u64,
+    /// The chain over the book.
+    pub(crate) chain: Chain,
     /// How many operations were replayed.
     pub(crate) replayed: u64,
 }
 
-/// Loads the wallet table and replays the operations after its mark.
-pub(crate) fn recover(connection: &Connection, heads: &Heads) -> Result<State, OpenError> {
+/// Loads the wallet table, and replays and verifies the operations after its mark.
+pub(crate) fn recover(
+    connection: &Connection,
+    links: Links,
+    heads: &Heads,
+) -> Result<State, OpenError> {
     let mark: u64 =
         connection.query_row("SELECT sweep_operation_id FROM ledger", (), |row| row.get(0))?;
     let mut book = Book::new();
     load_wallets(connection, &mut book, heads)?;
     book.restore_mark(OperationId::new(mark), time_of(connection, mark)?);
-    let replayed = replay(connection, &mut book, heads)?;
+    let mut verifier = Verifier::from(connection, links, mark)??;
+    let replayed = replay(connection, &mut book, &mut verifier, heads)?;
     book.check()?;
-    Ok(State { book, mark, replayed })
+    verifier.chain.commit();
+    Ok(State { book, mark, chain: verifier.chain, replayed })
+}
+
+/// The latest moment that an operation or a refusal was written down.
+pub(crate) fn latest(connection: &Connection) -> rusqlite::Result<Timestamp> {
+    let latest_us = connection.query_row(
+        "SELECT max(
+             coalesce((SELECT time_us FROM transfer ORDER BY operation_id DESC LIMIT 1), 0),
+             coalesce((SELECT time_us FROM refusal ORDER BY refusal_id DESC LIMIT 1), 0))",
+        (),
+        |row| row.get(0),
+    )?;
+    Ok(Timestamp::from_micros(latest_us))
 }
 
 fn load_wallets(connection: &Connection, book: &mut Book, heads: &Heads) -> Result<(), OpenError> {
@@ -78,14 +99,31 @@ fn time_of(connection: &Connection, mark: u64) -> Result<Timestamp, OpenError> {
     time_us.map(Timestamp::from_micros).ok_or(OpenError::OperationMissing(mark))
 }
 
-fn replay(connection: &Connection, book: &mut Book, heads: &Heads) -> Result<u64, OpenError> {
-    let after = book.last_operation().map_or(0, OperationId::get);
-    let mut select = connection.prepare(rows::SELECT_TRANSFERS_AFTER)?;
-    let mut rows = select.query([after.cast_signed()])?;
+fn replay(
+    connection: &Connection,
+    book: &mut Book,
+    verifier: &mut Verifier,
+    heads: &Heads,
+) -> Result<u64, OpenError> {
+    let mark = book.last_operation().map_or(0, OperationId::get);
+    let mut select = connection.prepare(rows::SELECT_KEPT_AFTER)?;
+    // The chain starts with a whole block, so somewhat before the mark.
+    let mut rows = select.query([verifier.chain.operations().cast_signed()])?;
     let mut replayed = 0;
     while let Some(row) = rows.next()? {
-        let transfer = rows::read_transfer(row)?;
-        book.replay(&transfer)?;
+        let kept = rows::read_kept(row)?;
+        let transfer = &kept.transfer;
+        if let (_, Some(found)) = verifier.take(&kept)? {
+            chain::compare(chain::block_root(connection, found.number)?, found)?;
+        }
+        if transfer.id.get() <= mark {
+            continue;
+        }
+        #[cfg(feature = "planted-faults")]
+        if crate::planted::skip_replay(book, transfer) {
+            continue;
+        }
+        book.replay(transfer)?;
         for side in [transfer.debit, transfer.credit] {
             // A wallet may have been swept after this operation: its head is later already.
             if let Some(last) = book.wallet(side.wallet).and_then(|state| state.last) {

@@ -4,13 +4,14 @@
 //! that no book would have written is a damage, named by its operation.
 
 use ledger::{
-    Amount, Balance, Details, IdempotencyKey, OperationId, OperationKind, Side, Timestamp,
-    Transfer, WalletId, WalletKind, WalletState,
+    Amount, Balance, Details, ExternalId, IdempotencyKey, Link, Operation, OperationId,
+    OperationKind, Rejection, Side, Timestamp, Transfer, WalletId, WalletKind, WalletState,
 };
-use rusqlite::{Connection, Row, Statement};
+use rusqlite::{Connection, OptionalExtension, Row, Statement};
 
 /// Appends a transfer after the last one: SQLite gives the next id without looking for its place.
-pub(crate) const INSERT_TRANSFER: &str = "INSERT INTO transfer VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?)";
+pub(crate) const INSERT_TRANSFER: &str =
+    "INSERT INTO transfer VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 
 /// The columns that [`read_transfer`] reads, in its order.
 macro_rules! select_transfer {
@@ -18,22 +19,22 @@ macro_rules! select_transfer {
         concat!(
             "SELECT operation_id, kind, debit_wallet_id, credit_wallet_id, amount_minor, ",
             "debit_balance_minor, credit_balance_minor, debit_previous_id, credit_previous_id, ",
-            "time_us, details FROM transfer ",
+            "time_us, details, external_id, idempotency_key, chain FROM transfer ",
             $tail
         )
     };
 }
 
 /// The transfer of an id.
-pub(crate) const SELECT_TRANSFER: &str = select_transfer!("WHERE operation_id = ?");
+const SELECT_TRANSFER: &str = select_transfer!("WHERE operation_id = ?");
 
-/// All transfers after an id, in their order.
-pub(crate) const SELECT_TRANSFERS_AFTER: &str =
+/// All transfers after an id, in their order, for [`read_kept`].
+pub(crate) const SELECT_KEPT_AFTER: &str =
     select_transfer!("WHERE operation_id > ? ORDER BY operation_id");
 
-/// The transfer that a wallet paid under a key.
-pub(crate) const SELECT_TRANSFER_BY_KEY: &str =
-    select_transfer!("WHERE debit_wallet_id = ? AND idempotency_key = ?");
+/// The deposit that a bank brought in under a payment provider's id.
+pub(crate) const SELECT_TRANSFER_BY_EXTERNAL_ID: &str =
+    select_transfer!("WHERE debit_wallet_id = ? AND external_id = ?");
 
 /// A row holds what no book would have written.
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +44,21 @@ struct RowDamage {
     column: usize,
 }
 
+/// The same of what was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("the row of refusal {refusal} is damaged in column {column}")]
+struct RefusalDamage {
+    refusal: u64,
+    column: usize,
+}
+
 /// Appends a transfer, and makes sure that it stands where the book says.
 pub(crate) fn insert_transfer(
     connection: &Connection,
     insert: &mut Statement<'_>,
     transfer: &Transfer,
     key: Option<&IdempotencyKey>,
+    link: Link,
 ) -> rusqlite::Result<()> {
     let id = |id: OperationId| id.get().cast_signed();
     insert.raw_bind_parameter(1, kind_number(transfer.kind))?;
@@ -62,6 +72,8 @@ pub(crate) fn insert_transfer(
     insert.raw_bind_parameter(9, transfer.time.micros())?;
     insert.raw_bind_parameter(10, transfer.details.as_ref().map(Details::as_str))?;
     insert.raw_bind_parameter(11, key.map(IdempotencyKey::as_str))?;
+    insert.raw_bind_parameter(12, transfer.external_id.as_ref().map(ExternalId::as_str))?;
+    insert.raw_bind_parameter(13, link.cast_signed())?;
     insert.raw_execute()?;
     if connection.last_insert_rowid() == id(transfer.id) {
         Ok(())
@@ -84,23 +96,114 @@ pub(crate) fn read_transfer(row: &Row<'_>) -> rusqlite::Result<Transfer> {
                 .transpose()?,
         })
     };
-    let details = match row.get_ref(10)?.as_str_or_null().map_err(|_| damaged(10))? {
-        Some(text) => Details::parse(text).map_err(|_| damaged(10))?,
-        None => None,
-    };
+    let text = |column: usize| row.get_ref(column)?.as_str_or_null().map_err(|_| damaged(column));
     Ok(Transfer {
         id: OperationId::new(number).ok_or_else(|| damaged(0))?,
-        kind: match row.get(1)? {
-            DEPOSIT => OperationKind::Deposit,
-            TRANSFER => OperationKind::Transfer,
-            _ => return Err(damaged(1)),
-        },
+        kind: read_kind(row.get(1)?).ok_or_else(|| damaged(1))?,
         debit: side(2, 5, 7)?,
         credit: side(3, 6, 8)?,
         amount: Amount::from_minor(row.get(4)?).map_err(|_| damaged(4))?,
-        details,
+        details: read_details(text(10)?).map_err(|()| damaged(10))?,
+        external_id: read_external_id(text(11)?).map_err(|()| damaged(11))?,
         time: Timestamp::from_micros(row.get(9)?),
     })
+}
+
+/// A transfer with all that its row says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeptTransfer {
+    pub(crate) transfer: Transfer,
+    pub(crate) key: Option<String>,
+    pub(crate) link: Link,
+}
+
+/// Reads all that a row of `select_transfer!` says.
+pub(crate) fn read_kept(row: &Row<'_>) -> rusqlite::Result<KeptTransfer> {
+    let transfer = read_transfer(row)?;
+    let damaged = |column| damaged(transfer.id.get(), column);
+    let key: Option<String> = row.get(12).map_err(|_| damaged(12))?;
+    let link: i64 = row.get(13).map_err(|_| damaged(13))?;
+    Ok(KeptTransfer { transfer, key, link: link.cast_unsigned() })
+}
+
+/// The transfer of a number with all that its row says.
+pub(crate) fn select_kept(
+    connection: &Connection,
+    operation: i64,
+) -> rusqlite::Result<Option<KeptTransfer>> {
+    connection.prepare_cached(SELECT_TRANSFER)?.query_row([operation], read_kept).optional()
+}
+
+/// The number of the newest transfer; 0 where there is none.
+pub(crate) fn newest_operation(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT coalesce(max(operation_id), 0) FROM transfer")?
+        .query_row((), |row| row.get(0))
+}
+
+/// Records what was refused under a key. The number of its row.
+pub(crate) fn insert_refusal(
+    connection: &Connection,
+    operation: &Operation,
+    key: &IdempotencyKey,
+    rejection: Rejection,
+    time: Timestamp,
+) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("INSERT INTO refusal VALUES (NULL,?,?,?,?,?,?,?,?,?)")?
+        .execute((
+            kind_number(operation.kind),
+            operation.debit.get().cast_signed(),
+            operation.credit.get().cast_signed(),
+            operation.amount.minor(),
+            time.micros(),
+            operation.details.as_ref().map(Details::as_str),
+            key.as_str(),
+            operation.external_id.as_ref().map(ExternalId::as_str),
+            rejection.code(),
+        ))
+        .map(|_| connection.last_insert_rowid().cast_unsigned())
+}
+
+/// The columns that [`read_refusal`] reads, in its order.
+pub(crate) const SELECT_REFUSAL: &str =
+    "SELECT refusal_id, kind, debit_wallet_id, credit_wallet_id, amount_minor, details, external_id,
+            code
+     FROM refusal WHERE refusal_id = ? AND debit_wallet_id = ? AND idempotency_key = ?";
+
+/// All refusals after an id, so many at most, in their order.
+pub(crate) const SELECT_REFUSALS_AFTER: &str =
+    "SELECT refusal_id, kind, debit_wallet_id, credit_wallet_id, amount_minor, details, external_id,
+            code
+     FROM refusal WHERE refusal_id > ? ORDER BY refusal_id LIMIT ?";
+
+/// Reads what was refused, and why.
+pub(crate) fn read_refusal(row: &Row<'_>) -> rusqlite::Result<(Operation, Rejection)> {
+    let number: u64 = row.get(0)?;
+    let damaged = |column| {
+        let damage = RefusalDamage { refusal: number, column };
+        conversion_failure(column, damage)
+    };
+    let text = |column: usize| row.get_ref(column)?.as_str_or_null().map_err(|_| damaged(column));
+    let wallet = |column: usize| WalletId::new(row.get(column)?).ok_or_else(|| damaged(column));
+    let operation = Operation {
+        kind: read_kind(row.get(1)?).ok_or_else(|| damaged(1))?,
+        debit: wallet(2)?,
+        credit: wallet(3)?,
+        amount: Amount::from_minor(row.get(4)?).map_err(|_| damaged(4))?,
+        details: read_details(text(5)?).map_err(|()| damaged(5))?,
+        external_id: read_external_id(text(6)?).map_err(|()| damaged(6))?,
+    };
+    let rejection = text(7)?.and_then(Rejection::of_code).ok_or_else(|| damaged(7))?;
+    Ok((operation, rejection))
+}
+
+fn read_details(text: Option<&str>) -> Result<Option<Details>, ()> {
+    text.map_or(Ok(None), Details::parse).map_err(|_| ())
+}
+
+fn read_external_id(text: Option<&str>) -> Result<Option<ExternalId>, ()> {
+    text.map(ExternalId::parse).transpose().map_err(|_| ())
 }
 
 /// Reads a wallet's state from a row of `balance_minor, last_operation_id, system`.
@@ -127,13 +230,29 @@ fn kind_number(kind: OperationKind) -> i64 {
     }
 }
 
+fn read_kind(number: i64) -> Option<OperationKind> {
+    match number {
+        DEPOSIT => Some(OperationKind::Deposit),
+        TRANSFER => Some(OperationKind::Transfer),
+        _ => None,
+    }
+}
+
 fn damaged(operation: u64, column: usize) -> rusqlite::Error {
-    let damage = RowDamage { operation, column };
-    rusqlite::Error::FromSqlConversionFailure(
-        column,
-        rusqlite::types::Type::Integer,
-        Box::new(damage),
-    )
+    conversion_failure(column, RowDamage { operation, column })
+}
+
+/// A damage as SQLite's kind of error: whoever meets it halts.
+pub(crate) fn damage(damage: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    conversion_failure(0, damage)
+}
+
+fn conversion_failure(
+    column: usize,
+    damage: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
+    let kind = rusqlite::types::Type::Integer;
+    rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(damage))
 }
 
 fn out_of_range(column: usize, what: &str) -> rusqlite::Error {

@@ -3,16 +3,19 @@
 //! Never: a row of anybody's. Bounds: migrations only ever go forward, one transaction each; a file
 //! of a newer version, or of another program, is refused untouched.
 
-use ledger::Currency;
-use rusqlite::{Connection, OptionalExtension, Transaction};
+use std::time::Duration;
 
-use crate::OpenError;
+use ledger::Currency;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction};
+
+use crate::{OpenError, chain};
 
 /// Marks the file as kopeck's (`file` and the `sqlite3` shell show it): "KOPK".
 const APPLICATION_ID: i32 = 0x4b4f_504b;
 
 /// Each step takes the file from the version of its index to the next.
-const MIGRATIONS: [fn(&Transaction<'_>, Currency) -> rusqlite::Result<()>; 1] = [create];
+const MIGRATIONS: [fn(&Transaction<'_>, Currency) -> rusqlite::Result<()>; 2] =
+    [create, chain_the_book];
 
 /// Refuses a file of another program, or of a newer version. Only reads.
 pub(crate) fn refuse_others(connection: &Connection) -> Result<(), OpenError> {
@@ -27,11 +30,17 @@ pub(crate) fn refuse_others(connection: &Connection) -> Result<(), OpenError> {
     }
 }
 
+/// Whether the file has today's version. An empty file has none.
+pub(crate) fn is_current(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(version(connection)? == MIGRATIONS.len())
+}
+
 fn version(connection: &Connection) -> rusqlite::Result<usize> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+/// Whether the file has no tables: nobody has begun it.
+pub(crate) fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", (), |row| row.get(0))
 }
 
@@ -71,10 +80,35 @@ pub(crate) fn currency(connection: &Connection) -> Result<Currency, OpenError> {
     code.and_then(|code| Currency::parse(&code).ok()).ok_or(OpenError::Incomplete)
 }
 
+/// How long keys are remembered: as asked, which is written down, or as it was before.
+pub(crate) fn key_window(
+    connection: &Connection,
+    asked: Option<Duration>,
+) -> Result<Duration, OpenError> {
+    let kept_us: u64 =
+        connection.query_row("SELECT key_window_us FROM ledger", (), |row| row.get(0))?;
+    let Some(asked) = asked else { return Ok(Duration::from_micros(kept_us)) };
+    let asked_us = i64::try_from(asked.as_micros()).unwrap_or(i64::MAX);
+    if asked_us.cast_unsigned() != kept_us {
+        match connection.execute("UPDATE ledger SET key_window_us = ?", [asked_us]) {
+            // It is written down another time: reads must go on.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {}
+            written => drop(written?),
+        }
+    }
+    Ok(asked)
+}
+
 /// Version 1.
 fn create(transaction: &Transaction<'_>, currency: Currency) -> rusqlite::Result<()> {
     transaction.execute_batch(include_str!("schema.sql"))?;
     transaction.execute_batch(&statement_view(currency))
+}
+
+/// Version 2.
+fn chain_the_book(transaction: &Transaction<'_>, currency: Currency) -> rusqlite::Result<()> {
+    transaction.execute_batch(include_str!("schema_2.sql"))?;
+    chain::make(transaction, currency)
 }
 
 /// The view that shows people a wallet's history, with amounts in the currency's units.

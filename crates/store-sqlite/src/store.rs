@@ -10,21 +10,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ledger::{
-    Credentials, Currency, Damage, EmailTaken, Ledger, LedgerError, NewUser, OperationId, Outcome,
-    Page, Pending, People, Session, Statement, Submission, Timestamp, TokenHash, User, UserId,
-    WalletId,
+    Checkpoint, Credentials, Currency, Damage, IdempotencyKey, Ledger, LedgerError, NewUser,
+    OperationId, Outcome, Page, Pending, People, Receipt, Session, SignUpRecord, SignUpRefusal,
+    Statement, Submission, Timestamp, TokenHash, User, UserId, WalletId,
 };
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+use crate::chain::{ChainDamage, Links};
 use crate::checkpoint::{Bell, Checkpoints};
 use crate::connection::{connect_to_read, connect_to_write};
 use crate::directory::Directory;
 use crate::gate::Gate;
 use crate::heads::Heads;
+use crate::keys::Keys;
+use crate::keys::shelf::{Horizon, Keeper, Shelf};
 use crate::people::PeopleWrite;
 use crate::queue::{Queue, Refused};
 use crate::readers::{READERS, ReadError, Readers, statement};
+use crate::receipts::{self, Spans};
 use crate::sweep::Sweep;
 use crate::writer::{Reply, Work, Writer, now, refuse_work};
 use crate::{connection, directory, people, recovery, schema};
@@ -57,6 +61,9 @@ pub struct Options {
     pub currency: Option<Currency>,
     /// How many operations may wait before more are refused.
     pub queue_operations_max: usize,
+    /// How long what was decided under an idempotency key is remembered, at least. Written into the
+    /// file; `None` is what it was there last.
+    pub key_window: Option<Duration>,
     /// Who is told of batches and checkpoints.
     pub observer: Arc<dyn Observer>,
     /// Who wakes those who wait. A runtime wakes its own tasks much cheaper than the writer's thread
@@ -130,9 +137,6 @@ pub enum OpenError {
     /// The file system cannot carry a write-ahead log.
     #[error("{0} cannot have a write-ahead log: its file system does not support one")]
     NoLog(PathBuf),
-    /// Another program keeps the file from being made durable.
-    #[error("{0} is being read by another program; end that first")]
-    Busy(PathBuf),
     /// The file lacks the row that describes it.
     #[error("the data file is damaged: it does not say its currency")]
     Incomplete,
@@ -145,9 +149,33 @@ pub enum OpenError {
     /// The operations do not fit the rules.
     #[error("the data file is damaged: {0}")]
     Damaged(#[from] Damage),
+    /// A new file would be made where there was one.
+    #[error(
+        "there is no data file here, but {0}, which belongs to one: put the data file back, or restore \
+         a backup into an empty directory; to begin anew on purpose, move that file away first"
+    )]
+    DataFileGone(PathBuf),
+    /// The log lost what was acknowledged.
+    #[error(
+        "{0}; restore a backup, or keep what stands before the damage: `sqlite3 kopeck.db 'PRAGMA \
+         wal_checkpoint(TRUNCATE)'` in the data directory lets go of the rest"
+    )]
+    LogDamaged(String),
+    /// The chain over the book is broken.
+    #[error("the data file is damaged: {0}")]
+    ChainBroken(String),
+    /// The keys' files cannot be kept.
+    #[error("{0}")]
+    Keys(String),
     /// SQLite failed.
     #[error("the data file cannot be read: {0}")]
     Sqlite(#[from] rusqlite::Error),
+}
+
+impl From<ChainDamage> for OpenError {
+    fn from(damage: ChainDamage) -> Self {
+        Self::ChainBroken(damage.to_string())
+    }
 }
 
 /// The embedded engine. Clones share it.
@@ -161,6 +189,9 @@ struct Inner {
     queue: Arc<Queue<Work>>,
     readers: Readers,
     heads: Arc<Heads>,
+    spans: Arc<Spans>,
+    links: Links,
+    shelf: Arc<Shelf>,
     bell: Arc<Bell>,
     halted: watch::Sender<Option<String>>,
     threads: Mutex<Threads>,
@@ -187,6 +218,11 @@ impl SqliteStore {
         }
         let directory = Directory::open(&options.dir)?;
         let file = directory.file();
+        let unusable = |error| OpenError::Unusable { path: options.dir.clone(), error };
+        if let Some(leftover) = directory::leftover(&options.dir).map_err(unusable)? {
+            return Err(OpenError::DataFileGone(leftover));
+        }
+        connection::inspect_log(&file)?;
         connection::make_file(&file)?;
         let mut connection = connect_to_write(&file)?;
         let created = schema::migrate(&mut connection, options.currency, now().micros())?;
@@ -197,7 +233,17 @@ impl SqliteStore {
         connection::make_durable(&connection, &file)?;
         directory.sync()?;
         let heads = Arc::new(Heads::new());
-        let state = recovery::recover(&connection, &heads)?;
+        let links = Links::of(&connection, currency)?;
+        let state = recovery::recover(&connection, links, &heads)?;
+        let window = schema::key_window(&connection, options.key_window)?;
+        let keys = Keys::open(&options.dir, &connection, links, window)
+            .map_err(|error| OpenError::Keys(error.to_string()))?;
+        let keeper = Keeper {
+            shelf: keys.shelf(),
+            connection: connect_to_read(&file)?,
+            horizon: Horizon { window },
+        };
+        let latest = recovery::latest(&connection)?;
         let recovered = Recovered {
             created,
             wallets: state.book.wallets(),
@@ -216,11 +262,31 @@ impl SqliteStore {
             queue,
             readers,
             heads,
+            spans: Arc::default(),
+            links,
+            shelf: keys.shelf(),
             bell: Arc::new(Bell::new()),
             halted,
             threads: Mutex::default(),
         };
-        inner.start(connection, state, &file, (options.observer, options.deliver), directory)?;
+        let writer = Writer {
+            connection,
+            book: state.book,
+            chain: state.chain,
+            links,
+            keys,
+            key_window: window,
+            latest,
+            sweep: Sweep::new(state.mark),
+            heads: Arc::clone(&inner.heads),
+            queue: Arc::clone(&inner.queue),
+            bell: Arc::clone(&inner.bell),
+            gate: Arc::new(Gate::new()),
+            observer: options.observer,
+            deliver: options.deliver,
+            halted: inner.halted.subscribe(),
+        };
+        inner.start(writer, keeper, &file, directory)?;
         Ok((Self { inner: Arc::new(inner) }, recovered))
     }
 
@@ -248,6 +314,12 @@ impl SqliteStore {
     #[must_use]
     pub fn queue_depth(&self) -> usize {
         self.inner.queue.weight()
+    }
+
+    /// How many keys are remembered in files; the newest are in memory, and not among them.
+    #[must_use]
+    pub fn keys_in_files(&self) -> u64 {
+        self.inner.shelf.entries()
     }
 
     /// Finishes what was accepted, takes nothing more, and ends the threads. Blocks.
@@ -293,25 +365,11 @@ impl SqliteStore {
 impl Inner {
     fn start(
         &self,
-        connection: Connection,
-        state: recovery::State,
+        mut writer: Writer,
+        keeper: Keeper,
         file: &Path,
-        (observer, deliver): (Arc<dyn Observer>, Deliver),
         directory: Directory,
     ) -> Result<(), OpenError> {
-        let gate = Arc::new(Gate::new());
-        let writer = Writer {
-            connection,
-            book: state.book,
-            sweep: Sweep::new(state.mark),
-            heads: Arc::clone(&self.heads),
-            queue: Arc::clone(&self.queue),
-            bell: Arc::clone(&self.bell),
-            gate: Arc::clone(&gate),
-            observer: Arc::clone(&observer),
-            deliver,
-            halted: self.halted.subscribe(),
-        };
         let data = File::open(file)
             .map_err(|error| OpenError::Unusable { path: file.to_owned(), error })?;
         let data = Arc::new(data);
@@ -319,8 +377,8 @@ impl Inner {
             connection: connect_to_write(file)?,
             data: Arc::clone(&data),
             bell: Arc::clone(&self.bell),
-            gate,
-            observer,
+            gate: Arc::clone(&writer.gate),
+            observer: Arc::clone(&writer.observer),
         };
         let mut threads =
             Threads { data: Some(data), directory: Some(directory), ..Threads::default() };
@@ -332,8 +390,8 @@ impl Inner {
             })?);
         }
         threads.others.push(self.spawn_guarded("checkpoint", move || checkpoints.run())?);
+        threads.others.push(self.spawn_guarded("keys", move || keeper.run())?);
         threads.writer = Some(self.spawn_guarded("writer", move || {
-            let mut writer = writer;
             Bell::hang(&mut writer.connection).map_err(|error| error.to_string())?;
             writer.run()
         })?);
@@ -366,6 +424,7 @@ impl Inner {
         // The writer's last words are a whole checkpoint, for which nobody else may be reading.
         self.readers.close();
         self.bell.close();
+        self.shelf.close();
         for thread in threads.others.into_iter().chain(threads.writer) {
             // A thread that panicked has halted the engine already.
             let _ = thread.join();
@@ -427,14 +486,41 @@ impl Ledger for SqliteStore {
     }
 
     fn statement(&self, wallet: WalletId, page: Page) -> Pending<Option<Statement>> {
-        let heads = Arc::clone(&self.inner.heads);
-        self.inner.readers.read(move |connection| statement(connection, &heads, wallet, page))
+        let (links, heads) = (self.inner.links, Arc::clone(&self.inner.heads));
+        self.inner
+            .readers
+            .read(move |connection| statement(connection, links, &heads, wallet, page))
+    }
+
+    fn checkpoint(&self) -> Pending<Checkpoint> {
+        let (links, spans) = (self.inner.links, Arc::clone(&self.inner.spans));
+        self.inner.readers.read(move |connection| receipts::checkpoint(connection, links, &spans))
+    }
+
+    fn receipt(
+        &self,
+        wallet: WalletId,
+        operation: OperationId,
+        operations: Option<u64>,
+    ) -> Pending<Option<Receipt>> {
+        let (links, spans) = (self.inner.links, Arc::clone(&self.inner.spans));
+        self.inner.readers.read(move |connection| {
+            receipts::receipt(connection, links, &spans, (wallet, operation), operations)
+        })
     }
 }
 
 impl People for SqliteStore {
-    fn sign_up(&self, user: NewUser) -> Pending<Result<User, EmailTaken>> {
-        self.hand_in(|reply| Work::SignUp(user, reply))
+    fn sign_up(
+        &self,
+        user: NewUser,
+        key: Option<IdempotencyKey>,
+    ) -> Pending<Result<User, SignUpRefusal>> {
+        self.hand_in(|reply| Work::SignUp(user, key, reply))
+    }
+
+    fn sign_up_record(&self, key: IdempotencyKey) -> Pending<Option<SignUpRecord>> {
+        self.read(move |connection| people::sign_up_record(connection, &key))
     }
 
     fn credentials(&self, email_key: &str) -> Pending<Option<Credentials>> {

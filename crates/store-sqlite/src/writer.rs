@@ -5,22 +5,24 @@
 //! Bounds: at most [`SUBMISSIONS_MAX`] operations a batch (or one submission, if that is larger).
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ledger::{
-    Book, EmailTaken, IdempotencyKey, LedgerError, NewUser, Outcome, Receipt, Rejection,
-    SUBMISSIONS_MAX, Submission, Timestamp, Transfer, User,
+    Book, Chain, IdempotencyKey, LedgerError, NewUser, Operation, Outcome, Rejection,
+    SUBMISSIONS_MAX, SignUpRefusal, Submission, Timestamp, Transfer, User,
 };
 use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension};
 use tokio::sync::{oneshot, watch};
 
+use crate::chain::Links;
 use crate::checkpoint::Bell;
 use crate::gate::Gate;
 use crate::heads::Heads;
+use crate::keys::{self, Keys};
 use crate::people::{self, PeopleWrite};
 use crate::queue::Queue;
 use crate::sweep::Sweep;
-use crate::{Deliver, Observer, rows};
+use crate::{Deliver, Observer, chain, rows};
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
@@ -28,7 +30,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 /// What the writer is asked to do.
 pub(crate) enum Work {
     Submit(Vec<Submission>, Reply<Vec<Outcome>>),
-    SignUp(NewUser, Reply<Result<User, EmailTaken>>),
+    SignUp(NewUser, Option<IdempotencyKey>, Reply<Result<User, SignUpRefusal>>),
     People(PeopleWrite, Reply<()>),
     /// Lets a test run out of room: at most this many pages in the file.
     #[cfg(test)]
@@ -48,7 +50,7 @@ impl Work {
 /// Work that is decided and waits for its batch to be durable.
 enum Decided {
     Submit(Vec<Outcome>, Reply<Vec<Outcome>>),
-    SignUp(Result<User, EmailTaken>, Reply<Result<User, EmailTaken>>),
+    SignUp(Result<User, SignUpRefusal>, Reply<Result<User, SignUpRefusal>>),
     People(Reply<()>),
 }
 
@@ -76,6 +78,12 @@ impl From<rusqlite::Error> for Failure {
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) book: Book,
+    pub(crate) chain: Chain,
+    pub(crate) links: Links,
+    pub(crate) keys: Keys,
+    pub(crate) key_window: Duration,
+    /// The latest moment that was written down.
+    pub(crate) latest: Timestamp,
     pub(crate) sweep: Sweep,
     pub(crate) heads: Arc<Heads>,
     pub(crate) queue: Arc<Queue<Work>>,
@@ -91,6 +99,8 @@ pub(crate) struct Writer {
 impl Writer {
     /// Works until the queue is closed and empty, or until the storage fails: then with the reason.
     pub(crate) fn run(mut self) -> Result<(), String> {
+        #[cfg(feature = "planted-faults")]
+        crate::planted::answer_before_fsync(&self.connection).map_err(|error| error.to_string())?;
         let mut batch = Vec::new();
         let mut decided = Vec::new();
         while self.queue.take(&mut batch, SUBMISSIONS_MAX) {
@@ -115,6 +125,8 @@ impl Writer {
                         }
                     };
                     self.book.roll_back();
+                    self.chain.roll_back();
+                    self.keys.roll_back();
                     self.sweep = sweep;
                     batch.drain(..).for_each(|work| refuse_work(work, &error));
                     decided.drain(..).for_each(|work| refuse(work, &error));
@@ -125,7 +137,7 @@ impl Writer {
             }
         }
         if self.halted.borrow().is_none() {
-            self.finish();
+            self.finish()?;
         }
         Ok(())
     }
@@ -133,11 +145,16 @@ impl Writer {
     /// Decides the batch and makes it durable. What it moved from `batch` to `decided` before a
     /// failure still needs an answer, as does the rest.
     fn write(&mut self, batch: &mut Vec<Work>, decided: &mut Vec<Decided>) -> Result<(), Failure> {
+        if !self.keys.make_room() {
+            return Err(Failure::Refused(LedgerError::StorageFull));
+        }
         begin(&self.connection)?;
         let result = self.write_rows(batch, decided).and_then(|()| commit(&self.connection));
         match result {
             Ok(()) => {
                 self.book.commit();
+                self.chain.commit();
+                self.keys.commit(self.chain.last());
                 Ok(())
             }
             Err(failure) => {
@@ -157,14 +174,27 @@ impl Writer {
         batch: &mut Vec<Work>,
         decided: &mut Vec<Decided>,
     ) -> Result<(), Failure> {
-        let now = now();
-        let mut desk = Desk::open(&self.connection, &mut self.book, now)?;
+        // Never back, as the book's own time: what is found by its time stands in that order.
+        let now = now().max(self.latest);
+        self.latest = now;
+        let insert = self.connection.prepare_cached(rows::INSERT_TRANSFER)?;
+        let mut desk = Desk {
+            connection: &self.connection,
+            book: &mut self.book,
+            chain: &mut self.chain,
+            links: self.links,
+            keys: &mut self.keys,
+            key_window: self.key_window,
+            insert,
+            now,
+        };
         for work in batch.drain(..) {
             let (done, result) = desk.handle(work);
             decided.extend(done);
             result?;
         }
         drop(desk);
+        self.keys.forget(&self.connection)?;
         self.sweep.advance(&self.connection, &self.book)?;
         Ok(())
     }
@@ -173,8 +203,8 @@ impl Writer {
     fn publish(&self, decided: &[Decided]) {
         for work in decided {
             if let Decided::Submit(outcomes, _) = work {
-                let new = outcomes.iter().flatten().filter(|receipt| !receipt.replayed);
-                for Receipt { transfer, .. } in new {
+                let new = outcomes.iter().filter(|outcome| !outcome.replayed);
+                for transfer in new.filter_map(|outcome| outcome.decision.as_ref().ok()) {
                     self.heads.publish(transfer.debit.wallet, transfer.id);
                     self.heads.publish(transfer.credit.wallet, transfer.id);
                 }
@@ -182,15 +212,19 @@ impl Writer {
         }
     }
 
-    /// A clean stop leaves nothing to replay. If it fails, the next start replays: nothing is lost.
-    fn finish(&mut self) {
+    /// A clean stop leaves nothing to replay. If it fails, the next start replays: nothing is lost,
+    /// and there is no second try. But a disk that breaks is not a clean stop.
+    fn finish(&mut self) -> Result<(), String> {
         let mut finish = || -> rusqlite::Result<()> {
             self.connection.execute_batch("BEGIN IMMEDIATE")?;
             self.sweep.finish(&self.connection, &self.book)?;
             self.connection.execute_batch("COMMIT")?;
             self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
         };
-        let _ = finish();
+        match finish().map_err(Failure::from) {
+            Ok(()) | Err(Failure::Refused(_)) => Ok(()),
+            Err(Failure::Unknown(why)) => Err(format!("stopping: {why}")),
+        }
     }
 }
 
@@ -198,20 +232,15 @@ impl Writer {
 struct Desk<'w> {
     connection: &'w Connection,
     book: &'w mut Book,
+    chain: &'w mut Chain,
+    links: Links,
+    keys: &'w mut Keys,
+    key_window: Duration,
     insert: CachedStatement<'w>,
     now: Timestamp,
 }
 
-impl<'w> Desk<'w> {
-    fn open(
-        connection: &'w Connection,
-        book: &'w mut Book,
-        now: Timestamp,
-    ) -> rusqlite::Result<Self> {
-        let insert = connection.prepare_cached(rows::INSERT_TRANSFER)?;
-        Ok(Self { connection, book, insert, now })
-    }
-
+impl Desk<'_> {
     /// The decided work comes back even when the storage failed under it: it needs an answer.
     fn handle(&mut self, work: Work) -> (Option<Decided>, rusqlite::Result<()>) {
         match work {
@@ -223,12 +252,17 @@ impl<'w> Desk<'w> {
                     Err(error) => (Some(Decided::Submit(Vec::new(), reply)), Err(error)),
                 }
             }
-            Work::SignUp(new, reply) => match self.sign_up(new) {
+            Work::SignUp(new, key, reply) => match self.sign_up(new, key) {
                 Ok(user) => (Some(Decided::SignUp(user, reply)), Ok(())),
-                Err(error) => (Some(Decided::SignUp(Err(EmailTaken), reply)), Err(error)),
+                Err(error) => {
+                    (Some(Decided::SignUp(Err(SignUpRefusal::EmailTaken), reply)), Err(error))
+                }
             },
             Work::People(write, reply) => {
-                (Some(Decided::People(reply)), people::write(self.connection, write))
+                let window_us = i64::try_from(self.key_window.as_micros()).unwrap_or(i64::MAX);
+                let forgotten = self.now.micros().saturating_sub(window_us);
+                let forgotten = Timestamp::from_micros(forgotten);
+                (Some(Decided::People(reply)), people::write(self.connection, write, forgotten))
             }
             #[cfg(test)]
             Work::LimitPages(pages) => {
@@ -239,39 +273,99 @@ impl<'w> Desk<'w> {
 
     fn submit(&mut self, submission: Submission) -> rusqlite::Result<Outcome> {
         let Submission { operation, key } = submission;
-        if let Some(key) = &key
-            && let Some(transfer) = self.recorded(&operation, key)?
+        #[cfg(feature = "planted-faults")]
+        let key = crate::planted::ignore(key);
+        let wallet = operation.debit.get().cast_signed();
+        let marker = self.links.marker();
+        let key = key.as_ref().map(|key| (key, marker.mark(wallet, key.as_str())));
+        if let Some(key) = key
+            && let Some(recorded) = self.keys.find(self.connection, &operation, key)?
         {
-            return Ok(if transfer.fulfils(&operation) {
-                Ok(Receipt { transfer, replayed: true })
-            } else {
-                Err(Rejection::IdempotencyKeyReused)
-            });
+            return Ok(recorded.answer(&operation));
         }
-        match self.book.decide(&operation, self.now) {
+        let decision = match self.brought_in(&operation)? {
+            Some(Ok(transfer)) => return Ok(Outcome::replayed(Ok(transfer))),
+            Some(Err(rejection)) => Err(rejection),
+            None => self.book.decide(&operation, self.now),
+        };
+        match &decision {
             Ok(transfer) => {
-                rows::insert_transfer(self.connection, &mut self.insert, &transfer, key.as_ref())?;
-                Ok(Ok(Receipt { transfer, replayed: false }))
+                self.append(transfer, key)?;
+                #[cfg(feature = "planted-faults")]
+                {
+                    crate::planted::drop_credit(self.book, transfer);
+                    crate::planted::show_early(transfer);
+                }
             }
-            Err(rejection) => Ok(Err(rejection)),
+            Err(rejection) => {
+                if let Some((key, mark)) = key {
+                    let (connection, now) = (self.connection, self.now);
+                    let refusal =
+                        rows::insert_refusal(connection, &operation, key, *rejection, now)?;
+                    self.keys.refused(refusal, mark);
+                }
+            }
         }
+        Ok(Outcome::new(decision))
     }
 
-    /// What was accepted under this key before, in this batch or any earlier one.
-    fn recorded(
+    fn append(
+        &mut self,
+        transfer: &Transfer,
+        key: Option<(&IdempotencyKey, u64)>,
+    ) -> rusqlite::Result<()> {
+        let (key, mark) = key.unzip();
+        let blind = || self.links.marker().blind(transfer.id.get().cast_signed());
+        let (_, block) = self.chain.extend(transfer, mark.unwrap_or_else(blind));
+        let link = self.chain.last();
+        rows::insert_transfer(self.connection, &mut self.insert, transfer, key, link)?;
+        self.keys.appended(transfer.id.get(), mark);
+        block.map_or(Ok(()), |block| chain::insert_block(self.connection, block))
+    }
+
+    /// The deposit that this one repeats, by the payment provider's id: a payment is brought in
+    /// once, whatever was written beside it. Or the refusal, if it is another payment.
+    fn brought_in(
         &self,
-        operation: &ledger::Operation,
-        key: &IdempotencyKey,
-    ) -> rusqlite::Result<Option<Transfer>> {
-        self.connection
-            .prepare_cached(rows::SELECT_TRANSFER_BY_KEY)?
-            .query_row((operation.debit.get().cast_signed(), key.as_str()), rows::read_transfer)
-            .optional()
+        operation: &Operation,
+    ) -> rusqlite::Result<Option<Result<Transfer, Rejection>>> {
+        let Some(external_id) = &operation.external_id else { return Ok(None) };
+        let found = self
+            .connection
+            .prepare_cached(rows::SELECT_TRANSFER_BY_EXTERNAL_ID)?
+            .query_row((operation.debit.get().cast_signed(), external_id.as_str()), rows::read_kept)
+            .optional()?;
+        let Some(kept) = found else { return Ok(None) };
+        let transfer = keys::verified(self.connection, self.links, kept)?;
+        Ok(Some(if transfer.pays_as(operation) {
+            Ok(transfer)
+        } else {
+            Err(Rejection::ExternalIdReused)
+        }))
     }
 
-    fn sign_up(&mut self, new: NewUser) -> rusqlite::Result<Result<User, EmailTaken>> {
+    fn sign_up(
+        &mut self,
+        new: NewUser,
+        key: Option<IdempotencyKey>,
+    ) -> rusqlite::Result<Result<User, SignUpRefusal>> {
+        if let Some(key) = &key
+            && people::sign_up_record(self.connection, key)?.is_some()
+        {
+            return Ok(Err(SignUpRefusal::KeyUsed));
+        }
+        let (name, email) = (new.name.clone(), new.email.clone());
+        let outcome = self.sign_up_anew(new)?;
+        if let Some(key) = key {
+            let user = outcome.as_ref().ok().map(|user| user.id);
+            people::record_sign_up(self.connection, &key, (&name, &email), user, self.now)?;
+        }
+        Ok(outcome)
+    }
+
+    fn sign_up_anew(&mut self, new: NewUser) -> rusqlite::Result<Result<User, SignUpRefusal>> {
         if people::email_is_taken(self.connection, &new.email_key)? {
-            return Ok(Err(EmailTaken));
+            return Ok(Err(SignUpRefusal::EmailTaken));
         }
         let kind = people::wallet_kind(new.role);
         let wallet = self
@@ -312,7 +406,7 @@ fn refuse(decided: Decided, error: &LedgerError) {
 pub(crate) fn refuse_work(work: Work, error: &LedgerError) {
     match work {
         Work::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
-        Work::SignUp(_, reply) => drop(reply.send(Err(error.clone()))),
+        Work::SignUp(_, _, reply) => drop(reply.send(Err(error.clone()))),
         Work::People(_, reply) => drop(reply.send(Err(error.clone()))),
         #[cfg(test)]
         Work::LimitPages(_) => {}

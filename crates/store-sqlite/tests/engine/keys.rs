@@ -1,26 +1,35 @@
 //! A keyed operation takes effect at most once, and is answered alike every time.
 
-use ledger::{Ledger, OperationKind, Rejection};
+use ledger::{
+    ExternalId, IdempotencyKey, Ledger, OperationKind, People, Rejection, Role, SignUpRefusal,
+    Submission,
+};
 
-use crate::support::{Engine, keyed, submission, wait};
+use crate::support::{DAY, Engine, connect, keyed, new_user, submission, wait};
 
-fn ten(to: u64) -> ledger::Submission {
+fn ten(to: u64) -> Submission {
     submission(OperationKind::Transfer, 2, to, 10)
+}
+
+fn paid_in(to: u64, minor: i64, external_id: &str) -> Submission {
+    let mut deposit = submission(OperationKind::Deposit, 1, to, minor);
+    deposit.operation.external_id = Some(ExternalId::parse(external_id).unwrap());
+    deposit
 }
 
 #[test]
 fn the_same_request_takes_effect_once_also_after_a_restart() {
     let engine = Engine::with_people(2);
     engine.deposit(2, 100).unwrap();
-    let first = engine.submit(keyed(ten(3), "a")).unwrap();
+    let first = engine.submit(keyed(ten(3), "a"));
     assert!(!first.replayed);
-    let again = engine.submit(keyed(ten(3), "a")).unwrap();
+    let again = engine.submit(keyed(ten(3), "a"));
     assert!(again.replayed);
-    assert_eq!(again.transfer, first.transfer);
+    assert_eq!(again.decision, first.decision);
     let engine = engine.reopen().unwrap();
-    let after = engine.submit(keyed(ten(3), "a")).unwrap();
+    let after = engine.submit(keyed(ten(3), "a"));
     assert!(after.replayed);
-    assert_eq!(after.transfer, first.transfer);
+    assert_eq!(after.decision, first.decision);
     assert_eq!(engine.balance(2), 90);
 }
 
@@ -28,19 +37,28 @@ fn the_same_request_takes_effect_once_also_after_a_restart() {
 fn another_request_under_the_same_key_is_refused() {
     let engine = Engine::with_people(3);
     engine.deposit(2, 100).unwrap();
-    engine.submit(keyed(ten(3), "a")).unwrap();
-    let other = engine.submit(keyed(ten(4), "a"));
-    assert_eq!(other, Err(Rejection::IdempotencyKeyReused));
+    engine.submit(keyed(ten(3), "a")).decision.unwrap();
+    let mut said_otherwise = ten(3);
+    said_otherwise.operation.details = None;
+    let mut more = ten(3);
+    more.operation.amount = ledger::Amount::from_minor(11).unwrap();
+    for other in [ten(4), said_otherwise, more] {
+        let other = engine.submit(keyed(other, "a"));
+        assert_eq!(other.decision, Err(Rejection::IdempotencyKeyReused));
+        assert!(!other.replayed);
+    }
     assert_eq!(engine.balance(2), 90);
+    assert!(engine.submit(keyed(ten(3), "a")).replayed, "the first still stands");
 }
 
 #[test]
 fn keys_belong_to_the_wallet_that_pays() {
     let engine = Engine::with_people(2);
     engine.deposit(2, 100).unwrap();
-    engine.submit(keyed(ten(3), "a")).unwrap();
+    engine.submit(keyed(ten(3), "a")).decision.unwrap();
     let back = keyed(submission(OperationKind::Transfer, 3, 2, 10), "a");
-    assert!(!engine.submit(back).unwrap().replayed);
+    let back = engine.submit(back);
+    assert!(back.decision.is_ok() && !back.replayed);
     assert_eq!(engine.balance(2), 100);
 }
 
@@ -48,17 +66,271 @@ fn keys_belong_to_the_wallet_that_pays() {
 fn doubles_within_one_batch_are_found() {
     let engine = Engine::with_people(2);
     engine.deposit(2, 100).unwrap();
-    let doubles = vec![keyed(ten(3), "a"), keyed(ten(3), "a"), keyed(ten(3), "b")];
+    let doubles = vec![
+        keyed(ten(3), "a"),
+        keyed(ten(3), "a"),
+        keyed(ten(3), "b"),
+        keyed(ten(9), "c"),
+        keyed(ten(9), "c"),
+        keyed(ten(3), "c"),
+    ];
     let outcomes = wait(engine.store.submit(doubles)).unwrap();
-    let replayed: Vec<_> = outcomes.into_iter().map(|outcome| outcome.unwrap().replayed).collect();
-    assert_eq!(replayed, [false, true, false]);
+    let found: Vec<_> = outcomes
+        .into_iter()
+        .map(|outcome| (outcome.decision.map(|_| ()), outcome.replayed))
+        .collect();
+    let not_found = Err(Rejection::WalletNotFound);
+    let reused = Err(Rejection::IdempotencyKeyReused);
+    let expected = [
+        (Ok(()), false),
+        (Ok(()), true),
+        (Ok(()), false),
+        (not_found, false),
+        (not_found, true),
+        (reused, false),
+    ];
+    assert_eq!(found, expected);
     assert_eq!(engine.balance(2), 80);
 }
 
 #[test]
-fn a_refused_request_may_be_sent_again_under_its_key() {
+fn a_refusal_stands_under_its_key_whatever_changes() {
     let engine = Engine::with_people(2);
-    assert_eq!(engine.submit(keyed(ten(3), "a")), Err(Rejection::InsufficientFunds));
+    let refused = engine.submit(keyed(ten(3), "a"));
+    assert_eq!(refused.decision, Err(Rejection::InsufficientFunds));
+    assert!(!refused.replayed);
     engine.deposit(2, 100).unwrap();
-    assert!(!engine.submit(keyed(ten(3), "a")).unwrap().replayed);
+    let engine = engine.reopen().unwrap();
+    let again = engine.submit(keyed(ten(3), "a"));
+    assert_eq!(again.decision, Err(Rejection::InsufficientFunds));
+    assert!(again.replayed);
+    let other = engine.submit(keyed(ten(4), "a"));
+    assert_eq!(other.decision, Err(Rejection::IdempotencyKeyReused));
+    assert!(!engine.submit(keyed(ten(3), "b")).replayed);
+    assert_eq!(engine.balance(2), 90);
+}
+
+#[test]
+fn a_payment_from_outside_is_brought_in_once() {
+    let engine = Engine::with_people(3);
+    let refused = engine.submit(paid_in(9, 50, "pay-1"));
+    assert_eq!(refused.decision, Err(Rejection::WalletNotFound));
+    let first = engine.submit(paid_in(2, 50, "pay-1"));
+    assert!(first.decision.is_ok() && !first.replayed, "a refused payment may come again");
+    let engine = engine.reopen().unwrap();
+    let mut again = paid_in(2, 50, "pay-1");
+    again.operation.details = None;
+    let again = engine.submit(again);
+    assert!(again.replayed, "whatever is written beside it");
+    assert_eq!(again.decision, first.decision);
+    for other in [paid_in(2, 51, "pay-1"), paid_in(3, 50, "pay-1")] {
+        let other = engine.submit(other);
+        assert_eq!(other.decision, Err(Rejection::ExternalIdReused));
+    }
+    let keyed_again = engine.submit(keyed(paid_in(2, 50, "pay-1"), "k"));
+    assert!(keyed_again.replayed, "an idempotency key beside it changes nothing");
+    assert!(!engine.submit(paid_in(2, 50, "pay-2")).replayed);
+    assert_eq!(engine.balance(2), 100);
+    let entry = engine.statement(2, None, 1).entries.remove(0);
+    assert_eq!(entry.external_id.unwrap().as_str(), "pay-2");
+}
+
+#[test]
+fn a_sign_up_is_recorded_under_its_key() {
+    let engine = Engine::with_people(0);
+    let key = |text| IdempotencyKey::parse(text).unwrap();
+    let sign_up = |email, key_text| {
+        wait(engine.store.sign_up(new_user(email, Role::Person), Some(key(key_text)))).unwrap()
+    };
+    let record = |text| wait(engine.store.sign_up_record(key(text))).unwrap();
+    assert_eq!(record("a"), None);
+    let ann = sign_up("ann@localhost", "a").unwrap();
+    assert_eq!(sign_up("bob@localhost", "a"), Err(SignUpRefusal::KeyUsed));
+    assert_eq!(sign_up("ann@localhost", "b"), Err(SignUpRefusal::EmailTaken));
+    let found = record("a").unwrap();
+    assert_eq!((found.email.as_str(), found.user.as_ref()), ("ann@localhost", Some(&ann)));
+    assert_eq!(found.name, ann.name);
+    let found = record("b").unwrap();
+    assert_eq!((found.email.as_str(), found.user), ("ann@localhost", None));
+}
+
+/// So many that the keys' table becomes a file at least twice.
+const MANY: usize = 300_000;
+
+/// Deposits under the keys `k0`, `k1` and so on.
+fn many(engine: &Engine, range: std::ops::Range<usize>) {
+    for chunk in range.collect::<Vec<_>>().chunks(8_192) {
+        let batch = chunk.iter().map(|number| one(*number)).collect();
+        let outcomes = wait(engine.store.submit(batch)).unwrap();
+        assert!(outcomes.iter().all(|outcome| outcome.decision.is_ok() && !outcome.replayed));
+    }
+}
+
+fn one(number: usize) -> Submission {
+    keyed(submission(OperationKind::Deposit, 1, 2, 1), &format!("k{number}"))
+}
+
+fn run_files(engine: &Engine) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(engine.dir()).unwrap().map(|file| file.unwrap().path());
+    let mut runs: Vec<_> = files.filter(|path| path.extension() == Some("run".as_ref())).collect();
+    runs.sort();
+    runs
+}
+
+fn check_all_known(engine: &Engine, count: usize) {
+    for number in (0..count).step_by(997).chain([count - 1]) {
+        let again = engine.submit(one(number));
+        assert!(again.replayed, "k{number}");
+        let operation = again.decision.unwrap().id.get();
+        assert_eq!(operation, number as u64 + 1);
+    }
+    assert!(!engine.submit(one(count)).replayed, "a new key is new");
+}
+
+#[test]
+fn keys_that_went_to_files_are_known_there_and_after_a_restart_without_the_files() {
+    let engine = Engine::with_people(1);
+    many(&engine, 0..MANY);
+    // The last table may still be being written.
+    while run_files(&engine).is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    check_all_known(&engine, MANY);
+    let engine = engine.reopen().unwrap();
+    check_all_known(&engine, MANY + 1);
+    assert!(engine.store.keys_in_files() > 0);
+    // Lost files are made again from the rows.
+    let engine = engine
+        .reopen_after_files(|dir| {
+            for file in std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()) {
+                if file.extension() == Some("run".as_ref()) {
+                    std::fs::remove_file(file).unwrap();
+                }
+            }
+        })
+        .unwrap();
+    check_all_known(&engine, MANY + 2);
+    assert!(!run_files(&engine).is_empty());
+    // So is one that is damaged where a start looks; and leftovers are cleared away.
+    let engine = engine
+        .reopen_after_files(|dir| {
+            let engine_files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+            let run = engine_files.into_iter().find(|it| it.extension() == Some("run".as_ref()));
+            let run = run.unwrap();
+            let mut bytes = std::fs::read(&run).unwrap();
+            bytes[9] ^= 1;
+            std::fs::write(&run, bytes).unwrap();
+            std::fs::write(dir.join("keys-00000099.tmp"), "half").unwrap();
+        })
+        .unwrap();
+    check_all_known(&engine, MANY + 3);
+    assert!(!engine.dir().join("keys-00000099.tmp").exists());
+}
+
+#[test]
+fn files_of_another_history_are_not_believed() {
+    let other = Engine::with_people(1);
+    many(&other, 0..MANY);
+    while run_files(&other).is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let engine = Engine::with_people(1);
+    many(&engine, 10_000_000..10_000_000 + MANY);
+    let foreign = run_files(&other);
+    let engine = engine
+        .reopen_after_files(|dir| {
+            for file in std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()) {
+                if file.extension() == Some("run".as_ref()) {
+                    std::fs::remove_file(file).unwrap();
+                }
+            }
+            for file in &foreign {
+                std::fs::copy(file, dir.join(file.file_name().unwrap())).unwrap();
+            }
+        })
+        .unwrap();
+    assert!(engine.submit(one(10_000_000)).replayed);
+    assert!(!engine.submit(one(0)).replayed);
+}
+
+#[test]
+fn a_damaged_file_is_met_once_and_made_again() {
+    let engine = Engine::with_people(1);
+    many(&engine, 0..MANY);
+    while run_files(&engine).is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let engine = engine.reopen().unwrap();
+    // The first block of entries, which a start does not read.
+    let run = run_files(&engine).remove(0);
+    let mut bytes = std::fs::read(&run).unwrap();
+    for at in (5_000..bytes.len() - 1_000_000).step_by(4_096) {
+        bytes[at] ^= 1;
+    }
+    std::fs::write(&run, bytes).unwrap();
+    let error = wait(engine.store.submit((0..1_000).map(one).collect())).unwrap_err();
+    assert!(error.to_string().contains("is damaged in its entries"), "{error}");
+    // The waiter is told first; that it halts is said a moment later.
+    assert!(wait(engine.store.halted()).contains("is damaged in its entries"));
+    let engine = engine.reopen().unwrap();
+    check_all_known(&engine, MANY);
+}
+
+/// Whether a key is still known. One that is not takes effect.
+fn knows(engine: &Engine, number: usize) -> bool {
+    engine.submit(one(number)).replayed
+}
+
+#[test]
+fn keys_are_forgotten_after_their_window_and_known_again_when_it_grows() {
+    let engine = Engine::with_people(1);
+    many(&engine, 0..MANY);
+    let refused = keyed(submission(OperationKind::Transfer, 2, 9, 1), "refused");
+    assert!(!engine.submit(refused.clone()).replayed);
+    // The time in the rows cannot be changed; so the window is.
+    let engine = engine.reopen_with_window(Some(std::time::Duration::from_micros(1)));
+    while engine.store.keys_in_files() > 0 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(!knows(&engine, 0), "whole files that are older than the window are let go of");
+    // More than one table, so that what is merged lets go of what is old.
+    many(&engine, 10_000_000..10_000_000 + MANY);
+    let left = |engine: &Engine| -> i64 {
+        connect(engine.dir())
+            .query_row("SELECT count(*) FROM refusal", (), |row| row.get(0))
+            .unwrap()
+    };
+    while left(&engine) > 0 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        engine.fill(1);
+    }
+    let engine = engine.reopen_with_window(Some(DAY));
+    assert!(knows(&engine, 1) && knows(&engine, MANY / 2) && knows(&engine, 10_000_000));
+    assert!(!engine.submit(refused.clone()).replayed, "refusals that were deleted are gone");
+    assert!(engine.submit(refused).replayed);
+}
+
+#[test]
+fn maintenance_leaves_the_window_as_it_was() {
+    let week = 7 * DAY;
+    let engine = Engine::with_people(1).reopen_with_window(Some(week)).reopen_with_window(None);
+    let kept: u64 = connect(engine.dir())
+        .query_row("SELECT key_window_us FROM ledger", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(u128::from(kept), week.as_micros());
+}
+
+#[test]
+fn a_book_that_ends_before_what_a_file_knows_is_damaged() {
+    let engine = Engine::with_people(1);
+    many(&engine, 0..MANY);
+    while run_files(&engine).is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let cut = "DELETE FROM transfer WHERE operation_id > 1000;
+               DELETE FROM chain_block WHERE block > 3;
+               UPDATE ledger SET sweep_operation_id = 0;
+               UPDATE wallet SET balance_minor = 0, last_operation_id = NULL;";
+    let error = engine.reopen_after(|file| file.execute_batch(cut).unwrap()).err().unwrap();
+    assert!(error.to_string().contains("ends with operation 1000, but"), "{error}");
 }

@@ -24,7 +24,7 @@ fn child() {
     let (store, recovered) = open(Path::new(&dir)).unwrap();
     for number in recovered.wallets + 1..=WALLETS {
         let role = if number == 1 { Role::Bank } else { Role::Person };
-        wait(store.sign_up(new_user(&format!("{number}@localhost"), role))).unwrap().unwrap();
+        wait(store.sign_up(new_user(&format!("{number}@localhost"), role), None)).unwrap().unwrap();
     }
     let mut number = recovered.operations;
     loop {
@@ -44,8 +44,8 @@ fn child() {
             .collect();
         let outcomes = wait(store.submit(batch)).unwrap();
         let mut lines = String::new();
-        for receipt in outcomes.iter().flatten() {
-            let transfer = &receipt.transfer;
+        for receipt in outcomes.iter().flat_map(|outcome| &outcome.decision) {
+            let transfer = receipt;
             lines += &format!(
                 "ok {} {} {} {}\n",
                 transfer.id,

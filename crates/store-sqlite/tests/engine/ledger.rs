@@ -10,9 +10,9 @@ use crate::support::{Engine, submission, wait, wallet};
 #[test]
 fn the_seeds_example_ends_with_104_50() {
     let engine = Engine::with_people(1);
-    let deposit = engine.deposit(2, 11_560).unwrap().transfer;
+    let deposit = engine.deposit(2, 11_560).unwrap();
     assert_eq!((deposit.id.get(), deposit.credit.balance.minor()), (1, 11_560));
-    let transfer = engine.transfer(2, 1, 1_110).unwrap().transfer;
+    let transfer = engine.transfer(2, 1, 1_110).unwrap();
     assert_eq!((transfer.id.get(), transfer.debit.balance.minor()), (2, 10_450));
     assert_eq!(engine.balance(2), 10_450);
     assert_eq!(engine.balance(1), -10_450);
@@ -27,8 +27,8 @@ fn refusals_change_nothing_and_take_no_number() {
     assert_eq!(engine.transfer(2, 2, 1), Err(Rejection::SenderIsReceiver));
     assert_eq!(engine.transfer(1, 2, 1), Err(Rejection::BankMustDeposit));
     let not_the_bank = engine.submit(submission(OperationKind::Deposit, 2, 3, 1));
-    assert_eq!(not_the_bank, Err(Rejection::NotTheBank));
-    assert_eq!(engine.transfer(2, 3, 100).unwrap().transfer.id.get(), 2);
+    assert_eq!(not_the_bank.decision, Err(Rejection::NotTheBank));
+    assert_eq!(engine.transfer(2, 3, 100).unwrap().id.get(), 2);
 }
 
 #[test]
@@ -87,7 +87,8 @@ fn each_of_a_batch_sees_those_before_it() {
         submission(OperationKind::Transfer, 2, 3, 1),
     ]))
     .unwrap();
-    let codes: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().err().copied()).collect();
+    let codes: Vec<_> =
+        outcomes.iter().map(|outcome| outcome.decision.as_ref().err().copied()).collect();
     let insufficient = Some(Rejection::InsufficientFunds);
     assert_eq!(codes, [insufficient, None, None, insufficient]);
 }
@@ -100,7 +101,7 @@ fn what_was_handed_in_is_finished_before_a_clean_stop() {
         .collect();
     engine.store.close();
     for answer in waiting {
-        wait(answer).unwrap().remove(0).unwrap();
+        wait(answer).unwrap().remove(0).decision.unwrap();
     }
     let late = engine.store.submit(vec![submission(OperationKind::Deposit, 1, 2, 1)]);
     assert_eq!(wait(late), Err(LedgerError::Closed));
@@ -132,7 +133,7 @@ fn a_hot_wallet_can_be_read_while_it_is_written() {
                 if engine.store.halt_reason().is_some() {
                     return;
                 }
-                paid.unwrap().remove(0).unwrap();
+                paid.unwrap().remove(0).decision.unwrap();
                 if minor % 100 == 0 {
                     assert_eq!(engine.balance(2), minor, "what was answered is seen at once");
                 }
@@ -203,7 +204,7 @@ proptest! {
             *balances.get_mut(&to).unwrap() += minor;
             prop_assert!(from == 1 || balances[&from] >= 0, "wallet {} overdrawn", from);
             for wallet in [from, to] {
-                let entry = (receipt.transfer.id.get(), balances[&wallet]);
+                let entry = (receipt.id.get(), balances[&wallet]);
                 entries.entry(wallet).or_default().push(entry);
             }
         }

@@ -3,7 +3,11 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod backup;
+mod chain;
+mod check;
 mod damage;
+mod export;
 mod keys;
 mod killed;
 mod ledger;

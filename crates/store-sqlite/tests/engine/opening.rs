@@ -72,13 +72,34 @@ fn a_newer_version_is_refused() {
     assert!(refused.contains("version 99"), "{refused}");
 }
 
+/// Such as a backup, when the service is killed and started again meanwhile.
 #[test]
-fn a_program_that_keeps_what_was_found_from_becoming_durable_is_named() {
+fn a_program_that_stays_on_an_old_state_does_not_keep_the_engine_from_starting() {
     let engine = Engine::with_people(1);
     engine.deposit(2, 1).unwrap();
     let reader = connect(engine.dir());
-    reader.execute_batch("BEGIN; SELECT count(*) FROM transfer;").unwrap();
+    let seen = || -> i64 {
+        reader.query_row("SELECT count(*) FROM transfer", (), |row| row.get(0)).unwrap()
+    };
+    reader.execute_batch("BEGIN").unwrap();
+    assert_eq!(seen(), 1);
     engine.deposit(2, 1).unwrap();
-    let error = refusal(engine.reopen());
-    assert!(error.contains("is being read by another program"), "{error}");
+    let engine = engine.reopen().unwrap();
+    assert_eq!((engine.balance(2), engine.recovered.operations), (2, 2));
+    engine.deposit(2, 1).unwrap();
+    assert_eq!(seen(), 1);
+    reader.execute_batch("COMMIT").unwrap();
+    assert_eq!(engine.reopen().unwrap().balance(2), 3);
+}
+
+#[test]
+fn a_data_file_that_is_gone_is_not_made_anew_beside_what_belongs_to_it() {
+    for name in ["kopeck.db-wal", "keys-00000001.run", ".kopeck.db.abc.partial"] {
+        let dir = TempDir::new().unwrap();
+        let left = dir.path().join(name);
+        std::fs::write(&left, "something").unwrap();
+        let error = open(dir.path()).err().unwrap().to_string();
+        assert!(error.contains("there is no data file here") && error.contains(name), "{error}");
+        assert_eq!(std::fs::read(&left).unwrap(), b"something", "it was left as it is");
+    }
 }

@@ -30,7 +30,8 @@ fn numbers_are_dense_and_an_address_is_taken_once() {
 #[test]
 fn the_same_address_at_the_same_time_makes_one_user() {
     let engine = Engine::with_people(0);
-    let both = [(); 2].map(|()| engine.store.sign_up(new_user("ann@localhost", Role::Person)));
+    let both =
+        [(); 2].map(|()| engine.store.sign_up(new_user("ann@localhost", Role::Person), None));
     let made = both.into_iter().map(wait).filter(|it| matches!(it, Ok(Ok(_))));
     assert_eq!(made.count(), 1);
 }
@@ -88,6 +89,6 @@ fn a_stopped_engine_says_so() {
     let engine = Engine::with_people(0);
     engine.store.close();
     assert_eq!(wait(engine.store.bank()), Err(LedgerError::Closed));
-    let late = wait(engine.store.sign_up(new_user("late@localhost", Role::Person)));
+    let late = wait(engine.store.sign_up(new_user("late@localhost", Role::Person), None));
     assert_eq!(late, Err(LedgerError::Closed));
 }

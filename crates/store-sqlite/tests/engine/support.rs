@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ledger::{
-    Amount, Currency, Details, EmailTaken, IdempotencyKey, Ledger, NewUser, Operation, OperationId,
-    OperationKind, Outcome, Page, People, Receipt, Rejection, Role, Statement, Submission, User,
-    WalletId,
+    Amount, Currency, Details, IdempotencyKey, Ledger, NewUser, Operation, OperationId,
+    OperationKind, Outcome, Page, People, Rejection, Role, SignUpRefusal, Statement, Submission,
+    Transfer, User, WalletId,
 };
 use rusqlite::Connection;
 use store_sqlite::{OpenError, Options, Recovered, SqliteStore, Unobserved, deliver_here};
@@ -53,20 +54,45 @@ impl Engine {
         Self::on(dir)
     }
 
-    pub(crate) fn sign_up(&self, email: &str, role: Role) -> Result<User, EmailTaken> {
-        wait(self.store.sign_up(new_user(email, role))).unwrap()
+    /// Stops the engine cleanly and opens it again with another window for its keys.
+    pub(crate) fn reopen_with_window(self, window: Option<Duration>) -> Self {
+        self.store.close();
+        let dir = Arc::clone(&self.dir);
+        drop(self);
+        let (store, recovered) = open_with(dir.path(), "RUB", window).unwrap();
+        Self { store, recovered, dir }
+    }
+
+    /// Stops the engine cleanly, lets `tamper` at the directory, and opens it again.
+    pub(crate) fn reopen_after_files(self, tamper: impl FnOnce(&Path)) -> Result<Self, OpenError> {
+        self.store.close();
+        let dir = Arc::clone(&self.dir);
+        drop(self);
+        tamper(dir.path());
+        Self::on(dir)
+    }
+
+    pub(crate) fn sign_up(&self, email: &str, role: Role) -> Result<User, SignUpRefusal> {
+        wait(self.store.sign_up(new_user(email, role), None)).unwrap()
     }
 
     pub(crate) fn submit(&self, submission: Submission) -> Outcome {
         wait(self.store.submit(vec![submission])).unwrap().remove(0)
     }
 
-    pub(crate) fn deposit(&self, to: u64, minor: i64) -> Result<Receipt, Rejection> {
-        self.submit(submission(OperationKind::Deposit, 1, to, minor))
+    pub(crate) fn deposit(&self, to: u64, minor: i64) -> Result<Transfer, Rejection> {
+        self.submit(submission(OperationKind::Deposit, 1, to, minor)).decision
     }
 
-    pub(crate) fn transfer(&self, from: u64, to: u64, minor: i64) -> Result<Receipt, Rejection> {
-        self.submit(submission(OperationKind::Transfer, from, to, minor))
+    pub(crate) fn transfer(&self, from: u64, to: u64, minor: i64) -> Result<Transfer, Rejection> {
+        self.submit(submission(OperationKind::Transfer, from, to, minor)).decision
+    }
+
+    /// So many deposits of one kopeck to wallet 3, in one batch.
+    pub(crate) fn fill(&self, count: usize) {
+        let deposit = submission(OperationKind::Deposit, 1, 3, 1);
+        let outcomes = wait(self.store.submit(vec![deposit; count])).unwrap();
+        assert!(outcomes.iter().all(|outcome| outcome.decision.is_ok()));
     }
 
     pub(crate) fn statement(&self, number: u64, from: Option<u64>, limit: usize) -> Statement {
@@ -84,14 +110,25 @@ pub(crate) fn open(dir: &Path) -> Result<(SqliteStore, Recovered), OpenError> {
 }
 
 pub(crate) fn open_in(dir: &Path, currency: &str) -> Result<(SqliteStore, Recovered), OpenError> {
+    open_with(dir, currency, Some(DAY))
+}
+
+pub(crate) fn open_with(
+    dir: &Path,
+    currency: &str,
+    key_window: Option<Duration>,
+) -> Result<(SqliteStore, Recovered), OpenError> {
     SqliteStore::open(Options {
         dir: dir.to_owned(),
         currency: Some(Currency::parse(currency).unwrap()),
         queue_operations_max: 100_000,
+        key_window,
         observer: Arc::new(Unobserved),
         deliver: deliver_here(),
     })
 }
+
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The data file as any other program would open it.
 pub(crate) fn connect(dir: &Path) -> Connection {
@@ -119,6 +156,7 @@ pub(crate) fn submission(kind: OperationKind, debit: u64, credit: u64, minor: i6
         credit: wallet(credit),
         amount: Amount::from_minor(minor).unwrap(),
         details: Details::parse("за чай").unwrap(),
+        external_id: None,
     };
     Submission { operation, key: None }
 }

@@ -1,0 +1,327 @@
+//! Owns what is remembered under idempotency keys: how a key leads to the row of its decision.
+//!
+//! Never: the decision itself. That stands in the rows, in the commit of its effect; what is here
+//! can be made again from them, and each hit is compared with the key in the row. Bounds: about
+//! [`RECENT_ENTRIES_MAX`] entries of 16 bytes in a table of the writer's, as many while they are
+//! being written, and the runs of the [`shelf`].
+//!
+//! An index in the data file would dirty a page of its own for nearly every random key. Here, keys
+//! are marks of 8 bytes in a table in memory; a full table becomes a sorted file beside the data
+//! file, and a filter in memory says of nearly every new key that no file has it.
+
+mod run;
+pub(crate) mod shelf;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashTable;
+use ledger::{IdempotencyKey, Link, Operation, Outcome, Rejection, Transfer};
+use rusqlite::{Connection, OptionalExtension};
+
+use self::run::{Entry, Place, RowRef, RunError, Span};
+use self::shelf::{Frozen, Horizon, Shelf, ShelfError, View, set_aside_if_damaged};
+use crate::chain::{self, Links};
+use crate::rows::{self, KeptTransfer};
+
+/// A table of so many entries is frozen and becomes a run: what a start has to read again.
+const RECENT_ENTRIES_MAX: usize = 1 << 17;
+/// So is one of fewer entries after so many operations, so that a start never reads more of them.
+const RECENT_OPERATIONS_MAX: u64 = 1 << 18;
+/// The writer waits when its table has so many entries and the last is still being written.
+const RECENT_ENTRIES_LIMIT: usize = 8 * RECENT_ENTRIES_MAX;
+
+const RECENT_OPERATIONS_LIMIT: u64 = 8 * RECENT_OPERATIONS_MAX;
+
+/// What was decided under a key.
+pub(crate) enum Recorded {
+    Transfer(Transfer),
+    Refusal(Operation, Rejection),
+}
+
+impl Recorded {
+    /// The same decision for the same request; another request may not use the key.
+    pub(crate) fn answer(self, operation: &Operation) -> Outcome {
+        match self {
+            Self::Transfer(transfer) if transfer.fulfils(operation) => {
+                Outcome::replayed(Ok(transfer))
+            }
+            Self::Refusal(refused, rejection) if refused == *operation => {
+                Outcome::replayed(Err(rejection))
+            }
+            _ => Outcome::new(Err(Rejection::IdempotencyKeyReused)),
+        }
+    }
+}
+
+/// The way from keys to rows; the writer's own.
+pub(crate) struct Keys {
+    links: Links,
+    recent: HashTable<Entry>,
+    /// What `recent` has since the last commit.
+    uncommitted: Vec<Entry>,
+    /// `recent` has the keys of the rows after this place, up to `now`.
+    after: Place,
+    committed: Place,
+    now: Place,
+    view: View,
+    version: u64,
+    shelf: Arc<Shelf>,
+    /// Refusals up to this one are deleted; and once the open batch is committed.
+    forgotten_refusal: u64,
+    forgotten_at_commit: u64,
+    found: Vec<RowRef>,
+}
+
+impl Keys {
+    /// What the files and the rows of a data directory say. Reads the rows that no file has yet:
+    /// after an orderly time at most [`RECENT_OPERATIONS_MAX`].
+    pub(crate) fn open(
+        dir: &Path,
+        connection: &Connection,
+        links: Links,
+        window: Duration,
+    ) -> Result<Self, ShelfError> {
+        let horizon = Horizon { window }.place(connection)?;
+        let (shelf, covered) = Shelf::open(dir, connection, horizon)?;
+        let shelf = Arc::new(shelf);
+        let mut keys = Self {
+            links,
+            recent: HashTable::with_capacity(RECENT_ENTRIES_MAX),
+            uncommitted: Vec::new(),
+            after: covered,
+            committed: covered,
+            now: covered,
+            view: shelf.view(),
+            version: shelf.version(),
+            shelf,
+            forgotten_refusal: 0,
+            forgotten_at_commit: 0,
+            found: Vec::new(),
+        };
+        keys.fill(connection)?;
+        Ok(keys)
+    }
+
+    /// The runs, for whoever keeps them.
+    pub(crate) fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.shelf)
+    }
+
+    fn fill(&mut self, connection: &Connection) -> Result<(), ShelfError> {
+        let mut link = chain::link(connection, self.committed.operation)?.unwrap_or_default();
+        let mut refusals = connection.prepare(
+            "SELECT refusal_id, debit_wallet_id, idempotency_key FROM refusal
+             WHERE refusal_id > ? ORDER BY refusal_id",
+        )?;
+        let mut found = refusals.query([self.committed.refusal.cast_signed()])?;
+        while let Some(row) = found.next()? {
+            let number: u64 = row.get(0)?;
+            let key = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+            let mark = self.links.marker().mark(row.get(1)?, key);
+            self.remember(Entry { mark, row: RowRef::refusal(number) });
+            self.now.refusal = number;
+            self.freeze_if_full(link)?;
+        }
+        let mut transfers = connection.prepare(
+            "SELECT operation_id, debit_wallet_id, idempotency_key, chain FROM transfer
+             WHERE operation_id > ? ORDER BY operation_id",
+        )?;
+        let mut found = transfers.query([self.committed.operation.cast_signed()])?;
+        while let Some(row) = found.next()? {
+            let number: u64 = row.get(0)?;
+            if let Some(key) = row.get_ref(2)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+                let mark = self.links.marker().mark(row.get(1)?, key);
+                self.remember(Entry { mark, row: RowRef::transfer(number) });
+            }
+            self.now.operation = number;
+            link = row.get::<_, i64>(3)?.cast_unsigned();
+            self.freeze_if_full(link)?;
+        }
+        self.commit(link);
+        Ok(())
+    }
+
+    /// Makes a run of a full table; at a start there is nobody else yet to do it.
+    fn freeze_if_full(&mut self, link: Link) -> Result<(), ShelfError> {
+        if !self.is_full() {
+            return Ok(());
+        }
+        self.commit(link);
+        match self.shelf.write_frozen() {
+            // The table stays in memory: reads must go on, and it is tried again later.
+            Err(error) if error.is_full_disk() => {}
+            written => written?,
+        }
+        self.look_at_shelf();
+        Ok(())
+    }
+
+    /// What was decided under this key of this mark, in the open batch or any earlier one.
+    pub(crate) fn find(
+        &mut self,
+        connection: &Connection,
+        operation: &Operation,
+        (key, mark): (&IdempotencyKey, u64),
+    ) -> rusqlite::Result<Option<Recorded>> {
+        let wallet = operation.debit.get().cast_signed();
+        self.look(mark).map_err(set_aside)?;
+        while let Some(row) = self.found.pop() {
+            if let Some(recorded) = self.read(connection, row, wallet, key)? {
+                self.found.clear();
+                return Ok(Some(recorded));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts the rows that may be under a mark into `found`.
+    fn look(&mut self, mark: u64) -> Result<(), RunError> {
+        let frozen = self.view.frozen.as_ref().map(|frozen| &frozen.table);
+        for table in [Some(&self.recent), frozen].into_iter().flatten() {
+            let hits = table.iter_hash(mark).filter(|entry| entry.mark == mark);
+            self.found.extend(hits.map(|entry| entry.row));
+        }
+        for run in self.view.runs.iter().filter(|run| run.may_have(mark)) {
+            run.find(mark, &mut self.found)?;
+        }
+        Ok(())
+    }
+
+    /// The decision in a row, if it was made under this very key.
+    fn read(
+        &self,
+        connection: &Connection,
+        row: RowRef,
+        wallet: i64,
+        key: &IdempotencyKey,
+    ) -> rusqlite::Result<Option<Recorded>> {
+        let number = row.number().cast_signed();
+        if row.is_refusal() {
+            let found = connection
+                .prepare_cached(rows::SELECT_REFUSAL)?
+                .query_row((number, wallet, key.as_str()), rows::read_refusal)
+                .optional()?;
+            return Ok(found.map(|(operation, rejection)| Recorded::Refusal(operation, rejection)));
+        }
+        let kept = rows::select_kept(connection, number)?;
+        let same = |kept: &KeptTransfer| {
+            kept.key.as_deref() == Some(key.as_str())
+                && kept.transfer.debit.wallet.get().cast_signed() == wallet
+        };
+        let kept = kept.filter(same);
+        kept.map(|kept| verified(connection, self.links, kept).map(Recorded::Transfer)).transpose()
+    }
+
+    /// A transfer was appended, under a key of this mark, or without one.
+    pub(crate) fn appended(&mut self, operation: u64, mark: Option<u64>) {
+        if let Some(mark) = mark {
+            self.remember(Entry { mark, row: RowRef::transfer(operation) });
+        }
+        self.now.operation = operation;
+    }
+
+    /// A refusal was recorded under a key of this mark.
+    pub(crate) fn refused(&mut self, refusal: u64, mark: u64) {
+        self.remember(Entry { mark, row: RowRef::refusal(refusal) });
+        self.now.refusal = refusal;
+    }
+
+    fn look_at_shelf(&mut self) {
+        // In this order: what changes in between is looked at again.
+        self.version = self.shelf.version();
+        self.view = self.shelf.view();
+    }
+
+    fn remember(&mut self, entry: Entry) {
+        self.recent.insert_unique(entry.mark, entry, |entry| entry.mark);
+        self.uncommitted.push(entry);
+    }
+
+    /// Whether there is room for a batch; waits for it unless the disk is full.
+    pub(crate) fn make_room(&mut self) -> bool {
+        if self.version != self.shelf.version() {
+            self.look_at_shelf();
+        }
+        let behind = self.now.operation - self.after.operation;
+        let small = self.recent.len() < RECENT_ENTRIES_LIMIT && behind < RECENT_OPERATIONS_LIMIT;
+        small || self.shelf.wait_for_room()
+    }
+
+    /// Deletes some refusals that are older than the window, in the open transaction.
+    pub(crate) fn forget(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        const REFUSALS_AT_ONCE: usize = 256;
+        let forgettable = self.shelf.forgettable_refusal();
+        if self.forgotten_refusal >= forgettable {
+            return Ok(());
+        }
+        let mut delete = connection.prepare_cached(
+            "DELETE FROM refusal WHERE refusal_id IN
+                 (SELECT refusal_id FROM refusal WHERE refusal_id <= ? ORDER BY refusal_id LIMIT ?)",
+        )?;
+        let deleted = delete.execute((forgettable.cast_signed(), REFUSALS_AT_ONCE))?;
+        if deleted < REFUSALS_AT_ONCE {
+            self.forgotten_at_commit = forgettable;
+        }
+        Ok(())
+    }
+
+    /// Makes everything since the last commit final. `link` is the newest operation's.
+    pub(crate) fn commit(&mut self, link: Link) {
+        self.uncommitted.clear();
+        self.committed = self.now;
+        self.forgotten_refusal = self.forgotten_at_commit;
+        if !self.is_full() {
+            return;
+        }
+        let table = std::mem::replace(&mut self.recent, HashTable::new());
+        let forgotten = Place::default();
+        let span = Span { after: self.after, upto: self.committed, link, forgotten };
+        match self.shelf.hand_over(Frozen { table, span }) {
+            Ok(()) => {
+                self.after = self.committed;
+                self.recent = HashTable::with_capacity(RECENT_ENTRIES_MAX);
+                self.look_at_shelf();
+            }
+            // The last is still being written: this one grows a little more.
+            Err(Frozen { table, .. }) => self.recent = table,
+        }
+    }
+
+    /// Undoes everything since the last commit.
+    pub(crate) fn roll_back(&mut self) {
+        for entry in self.uncommitted.drain(..) {
+            if let Ok(found) = self.recent.find_entry(entry.mark, |other| *other == entry) {
+                found.remove();
+            }
+        }
+        self.now = self.committed;
+        self.forgotten_at_commit = self.forgotten_refusal;
+    }
+
+    fn is_full(&self) -> bool {
+        self.recent.len() >= RECENT_ENTRIES_MAX
+            || self.now.operation - self.after.operation >= RECENT_OPERATIONS_MAX
+    }
+}
+
+/// What a damaged run does: the file goes, so that the next start makes it again, and the engine
+/// halts, because a key that is in it would be paid twice.
+fn set_aside(error: RunError) -> rusqlite::Error {
+    let error = ShelfError::from(error);
+    set_aside_if_damaged(&error);
+    rows::damage(error)
+}
+
+/// A recorded transfer, to be answered again: only if it is what was recorded.
+pub(crate) fn verified(
+    connection: &Connection,
+    links: Links,
+    kept: KeptTransfer,
+) -> rusqlite::Result<Transfer> {
+    match links.verify(connection, &kept)? {
+        Ok(()) => Ok(kept.transfer),
+        Err(damage) => Err(rows::damage(damage)),
+    }
+}

@@ -1,0 +1,511 @@
+//! Owns the runs on the disk and the thread that keeps them few: it writes what the writer has frozen,
+//! merges runs of about a size, and lets go of what is older than the keys' window.
+//!
+//! Never: a wait of the writer for a merge (what is frozen is written in between), or a decision. Bounds:
+//! runs grow by more than half from one to the next, so there are few; the memory of their filters, by
+//! [`FILTERS_BYTES_MAX`]: the runs beyond it are looked into on the disk.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use hashbrown::HashTable;
+use ledger::Timestamp;
+use rusqlite::Connection;
+
+use super::run::{Entry, Place, Reader, Run, RunError, Span, Writer};
+use crate::{chain, directory, rows};
+
+/// The most memory that filters take together, in bytes: enough for 170 million keys.
+const FILTERS_BYTES_MAX: u64 = 256 << 20;
+/// So many entries are merged before it is looked whether something frozen waits.
+const ENTRIES_BETWEEN_LOOKS: u64 = 65_536;
+/// How long to wait before the disk is tried again when it is full.
+const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
+
+/// What the writer hands over: it goes on being looked into until it is a run.
+pub(super) struct Frozen {
+    pub(super) table: HashTable<Entry>,
+    pub(super) span: Span,
+}
+
+/// What the writer looks into, beside what it keeps itself.
+#[derive(Clone, Default)]
+pub(super) struct View {
+    pub(super) frozen: Option<Arc<Frozen>>,
+    /// Oldest first.
+    pub(super) runs: Vec<Arc<Run>>,
+}
+
+/// The runs, shared between the writer and the thread that keeps them.
+pub(crate) struct Shelf {
+    dir: PathBuf,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Counts the changes of the view.
+    version: AtomicU64,
+    /// Refusals up to this one are older than the window.
+    forgettable_refusal: AtomicU64,
+    entries: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    view: View,
+    next_file: u64,
+    disk_full: bool,
+    closed: bool,
+}
+
+/// Why the keys' files could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShelfError {
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A run is only ever written of what is durable.
+    #[error(
+        "the data file is damaged: it ends with operation {newest}, but {file} knows of operation \
+         {upto}. What came after {newest} is missing. If you put an older data file here on purpose, \
+         delete the files keys-*.run first"
+    )]
+    BookEndsEarly {
+        /// The run.
+        file: PathBuf,
+        /// Its newest operation.
+        upto: u64,
+        /// The book's.
+        newest: u64,
+    },
+    #[error("the keys' files: {0}")]
+    Io(#[from] io::Error),
+    #[error("the keys' files: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+impl ShelfError {
+    pub(super) fn is_full_disk(&self) -> bool {
+        let error = match self {
+            Self::Run(RunError::Io { error, .. }) | Self::Io(error) => error,
+            _ => return false,
+        };
+        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// How long keys are remembered, and what that means for rows.
+pub(crate) struct Horizon {
+    pub(crate) window: Duration,
+}
+
+impl Horizon {
+    /// The newest rows that are older than the window.
+    pub(crate) fn place(&self, connection: &Connection) -> rusqlite::Result<Place> {
+        let now = Timestamp::from(SystemTime::now()).micros();
+        let window = i64::try_from(self.window.as_micros()).unwrap_or(i64::MAX);
+        let before = now.saturating_sub(window);
+        Ok(Place {
+            operation: newest_before(
+                connection,
+                "SELECT 0, coalesce(max(operation_id), 0) FROM transfer",
+                "SELECT operation_id, time_us FROM transfer WHERE operation_id >= ?
+                 ORDER BY operation_id LIMIT 1",
+                before,
+            )?,
+            refusal: newest_before(
+                connection,
+                // The oldest are deleted by and by; where all are, their numbers are remembered.
+                "SELECT coalesce(min(refusal_id) - 1, max(seq), 0),
+                        coalesce(max(refusal_id), max(seq), 0)
+                 FROM (SELECT max(seq) AS seq FROM sqlite_sequence WHERE name = 'refusal')
+                      LEFT JOIN refusal",
+                "SELECT refusal_id, time_us FROM refusal WHERE refusal_id >= ?
+                 ORDER BY refusal_id LIMIT 1",
+                before,
+            )?,
+        })
+    }
+}
+
+/// Numbers follow time: so the last one of a row before a moment is found by halving.
+fn newest_before(
+    connection: &Connection,
+    range: &str,
+    from: &str,
+    before: i64,
+) -> rusqlite::Result<u64> {
+    let (mut low, mut high): (u64, u64) =
+        connection.prepare_cached(range)?.query_row((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut from = connection.prepare_cached(from)?;
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        let mut rows = from.query([middle.cast_signed()])?;
+        let time = rows.next()?.map(|row| row.get::<_, i64>(1)).transpose()?;
+        if time.is_some_and(|time| time < before) { low = middle } else { high = middle - 1 }
+    }
+    Ok(low)
+}
+
+impl Shelf {
+    /// The runs that there are, as far as they are whole and of this very history. What is not is
+    /// deleted: it can be made again from the rows after the place that is returned.
+    pub(super) fn open(
+        dir: &Path,
+        connection: &Connection,
+        horizon: Place,
+    ) -> Result<(Self, Place), ShelfError> {
+        let newest = rows::newest_operation(connection)?;
+        let (mut runs, next_file) = open_files(dir)?;
+        runs.sort_by_key(|run| {
+            let Span { after, upto, .. } = run.span;
+            (after.operation, after.refusal, std::cmp::Reverse((upto.operation, upto.refusal)))
+        });
+        let mut chosen: Vec<Arc<Run>> = Vec::new();
+        let mut covered = None;
+        for run in runs {
+            let Span { after, upto, link, forgotten } = run.span;
+            if upto.operation > newest {
+                let (file, upto) = (run.path().to_owned(), upto.operation);
+                return Err(ShelfError::BookEndsEarly { file, upto, newest });
+            }
+            let joins = match covered {
+                None => after.is_within(horizon),
+                Some(covered) => after == covered,
+            };
+            // The window may have become longer, or the clock was wrong.
+            let joins = joins && forgotten.is_within(horizon);
+            // Refusals have no chain; but a history that gave out fewer numbers is another one.
+            let same_history = chain::link(connection, upto.operation)? == Some(link)
+                && upto.refusal <= refusals_ever(connection)?;
+            if joins && same_history {
+                covered = Some(upto);
+                chosen.push(Arc::new(run));
+            } else {
+                fs::remove_file(run.path())?;
+            }
+        }
+        let covered = covered.unwrap_or(horizon);
+        let view = View { frozen: None, runs: chosen };
+        let shelf = Self {
+            dir: dir.to_owned(),
+            entries: AtomicU64::new(view.runs.iter().map(|run| run.entries).sum()),
+            state: Mutex::new(State { view, next_file, ..State::default() }),
+            changed: Condvar::new(),
+            version: AtomicU64::new(1),
+            forgettable_refusal: AtomicU64::new(horizon.refusal),
+        };
+        Ok((shelf, covered))
+    }
+
+    /// How many keys the runs remember.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries.load(Relaxed)
+    }
+
+    /// Refusals up to this one may be deleted.
+    pub(super) fn forgettable_refusal(&self) -> u64 {
+        self.forgettable_refusal.load(Relaxed)
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Acquire)
+    }
+
+    pub(super) fn view(&self) -> View {
+        self.lock().view.clone()
+    }
+
+    /// Takes what is frozen, or gives it back while the last is not written yet.
+    pub(super) fn hand_over(&self, frozen: Frozen) -> Result<(), Frozen> {
+        let mut state = self.lock();
+        if state.view.frozen.is_some() {
+            return Err(frozen);
+        }
+        state.view.frozen = Some(Arc::new(frozen));
+        self.tell(&mut state);
+        Ok(())
+    }
+
+    /// Waits until what was handed over is written. False when the disk is full, and when nobody
+    /// writes any more.
+    pub(super) fn wait_for_room(&self) -> bool {
+        let state = self.lock();
+        let waits =
+            |state: &mut State| state.view.frozen.is_some() && !state.disk_full && !state.closed;
+        let state = self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
+        state.view.frozen.is_none()
+    }
+
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        self.tell(&mut state);
+    }
+
+    fn tell(&self, state: &mut MutexGuard<'_, State>) {
+        let runs = state.view.runs.iter().map(|run| run.entries);
+        let frozen = state.view.frozen.as_ref().map_or(0, |frozen| frozen.table.len() as u64);
+        self.entries.store(runs.sum::<u64>() + frozen, Relaxed);
+        self.version.fetch_add(1, Release);
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_file(&self) -> PathBuf {
+        let mut state = self.lock();
+        state.next_file += 1;
+        self.dir.join(format!("keys-{:08}.run", state.next_file))
+    }
+
+    fn filter_bytes_left(&self) -> u64 {
+        let taken: u64 = self.lock().view.runs.iter().map(|run| run.filter_bytes()).sum();
+        FILTERS_BYTES_MAX.saturating_sub(taken)
+    }
+
+    /// Makes a run of what is frozen.
+    pub(super) fn write_frozen(&self) -> Result<(), ShelfError> {
+        let Some(frozen) = self.view().frozen else { return Ok(()) };
+        let mut entries: Vec<Entry> = frozen.table.iter().copied().collect();
+        entries.sort_unstable();
+        let run = self.write(entries.len() as u64, frozen.span, 0, |writer| {
+            entries.iter().try_for_each(|entry| writer.push(*entry)).map_err(ShelfError::from)
+        })?;
+        let mut state = self.lock();
+        state.view.frozen = None;
+        state.view.runs.push(run);
+        self.tell(&mut state);
+        Ok(())
+    }
+
+    /// Writes a file under another name, makes it durable, and only then gives it its own.
+    fn write(
+        &self,
+        entries_max: u64,
+        span: Span,
+        filter_bytes_freed: u64,
+        fill: impl FnOnce(&mut Writer) -> Result<(), ShelfError>,
+    ) -> Result<Arc<Run>, ShelfError> {
+        let path = self.next_file();
+        let unfinished = path.with_extension("tmp");
+        let written = (|| {
+            let mut writer = Writer::begin(&unfinished, entries_max)?;
+            fill(&mut writer)?;
+            writer.finish(span)?;
+            Ok::<(), ShelfError>(())
+        })();
+        if let Err(error) = written {
+            // It is in the way of nothing, and deleted at the next start at the latest.
+            let _ = fs::remove_file(&unfinished);
+            return Err(error);
+        }
+        fs::rename(&unfinished, &path)?;
+        directory::sync(&self.dir)?;
+        let filter_bytes_max = self.filter_bytes_left() + filter_bytes_freed;
+        Ok(Arc::new(Run::open(&path, filter_bytes_max)?))
+    }
+}
+
+/// The greatest number that a refusal ever had.
+fn refusals_ever(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row(
+        "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'refusal'",
+        (),
+        |row| row.get(0),
+    )
+}
+
+/// Opens every run of a directory; what is damaged or half written is deleted. And the greatest
+/// number of a file.
+fn open_files(dir: &Path) -> Result<(Vec<Run>, u64), ShelfError> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut greatest = 0;
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(rest) = name.strip_prefix("keys-") else { continue };
+        let Some(number) = rest.strip_suffix(".run") else {
+            if rest.ends_with(".tmp") {
+                fs::remove_file(&path)?;
+            }
+            continue;
+        };
+        greatest = greatest.max(number.parse().unwrap_or(0));
+        let taken: u64 = runs.iter().map(Run::filter_bytes).sum();
+        match Run::open(&path, FILTERS_BYTES_MAX.saturating_sub(taken)) {
+            Ok(run) => runs.push(run),
+            Err(RunError::Damaged { .. }) => fs::remove_file(&path)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((runs, greatest))
+}
+
+/// The thread's state.
+pub(crate) struct Keeper {
+    pub(crate) shelf: Arc<Shelf>,
+    /// Reads only.
+    pub(crate) connection: Connection,
+    pub(crate) horizon: Horizon,
+}
+
+impl Keeper {
+    /// Works until the shelf is closed, or until the storage fails: then with the reason.
+    pub(crate) fn run(&self) -> Result<(), String> {
+        loop {
+            match self.keep() {
+                Ok(()) => {
+                    self.set_disk_full(false);
+                    if !self.wait() {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.is_full_disk() => {
+                    // Without room for a merge there are more runs: that holds nobody up.
+                    self.set_disk_full(self.shelf.view().frozen.is_some());
+                    std::thread::sleep(FULL_DISK_PAUSE);
+                    if self.shelf.lock().closed {
+                        return Ok(());
+                    }
+                }
+                Err(error) => {
+                    set_aside_if_damaged(&error);
+                    return Err(error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Does all that there is to do now.
+    fn keep(&self) -> Result<(), ShelfError> {
+        self.shelf.write_frozen()?;
+        let horizon = self.horizon.place(&self.connection)?;
+        self.shelf.forgettable_refusal.fetch_max(horizon.refusal, Relaxed);
+        self.forget_runs(horizon)?;
+        // A merge that is interrupted because the service stops leaves what was due.
+        while !self.shelf.lock().closed
+            && let Some(inputs) = due(&self.shelf.view().runs)
+        {
+            self.merge(&inputs, horizon)?;
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> bool {
+        let state = self.shelf.lock();
+        let idle = |state: &mut State| state.view.frozen.is_none() && !state.closed;
+        let state =
+            self.shelf.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        !state.closed
+    }
+
+    fn set_disk_full(&self, full: bool) {
+        let mut state = self.shelf.lock();
+        if state.disk_full != full {
+            state.disk_full = full;
+            self.shelf.tell(&mut state);
+        }
+    }
+
+    /// Makes one run of several that join, without what is older than the window.
+    fn merge(&self, inputs: &[Arc<Run>], horizon: Place) -> Result<(), ShelfError> {
+        let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else { return Ok(()) };
+        let forgotten = inputs.iter().fold(horizon, |place, run| place.max(run.span.forgotten));
+        let span = Span { after: first.span.after, forgotten, ..last.span };
+        let entries_max = inputs.iter().map(|run| run.entries).sum();
+        let freed = inputs.iter().map(|run| run.filter_bytes()).sum();
+        let merged = self.shelf.write(entries_max, span, freed, |writer| {
+            let mut heads = Vec::new();
+            for run in inputs {
+                let mut reader = run.read();
+                heads.extend(reader.next()?.map(|entry| (entry, reader)));
+            }
+            let mut seen: u64 = 0;
+            while let Some(entry) = least(&mut heads)? {
+                if !entry.row.is_within(horizon) {
+                    writer.push(entry)?;
+                }
+                seen += 1;
+                if seen.is_multiple_of(ENTRIES_BETWEEN_LOOKS) {
+                    self.shelf.write_frozen()?;
+                    if self.shelf.lock().closed {
+                        return Err(io::Error::from(io::ErrorKind::Interrupted).into());
+                    }
+                }
+            }
+            Ok(())
+        });
+        let merged = match merged {
+            Ok(merged) => merged,
+            // The service stops: the inputs are as good.
+            Err(ShelfError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut state = self.shelf.lock();
+        let at = state.view.runs.iter().position(|run| Arc::ptr_eq(run, first));
+        let at = at.ok_or_else(|| io::Error::other("the runs that were merged are gone"))?;
+        state.view.runs.splice(at..at + inputs.len(), [merged]);
+        self.shelf.tell(&mut state);
+        drop(state);
+        inputs.iter().try_for_each(|run| Ok(fs::remove_file(run.path())?))
+    }
+
+    /// Lets go of runs that are older than the window as a whole.
+    fn forget_runs(&self, horizon: Place) -> Result<(), ShelfError> {
+        let mut state = self.shelf.lock();
+        let old = |run: &&Arc<Run>| run.span.upto.is_within(horizon);
+        let count = state.view.runs.iter().take_while(old).count();
+        if count == 0 {
+            return Ok(());
+        }
+        let forgotten: Vec<_> = state.view.runs.drain(..count).collect();
+        self.shelf.tell(&mut state);
+        drop(state);
+        forgotten.iter().try_for_each(|run| Ok(fs::remove_file(run.path())?))
+    }
+}
+
+/// A damaged file goes, so that the next start makes it again.
+pub(super) fn set_aside_if_damaged(error: &ShelfError) {
+    if let ShelfError::Run(RunError::Damaged { path, .. }) = error {
+        // If that fails too, the next start meets the damage again.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// The newest runs that are to become one: each at most twice as great as all that are newer.
+fn due(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
+    let (newest, older) = runs.split_last()?;
+    let mut sum = newest.entries;
+    let mut count = 0;
+    for run in older.iter().rev() {
+        if run.entries > 2 * sum {
+            break;
+        }
+        sum += run.entries;
+        count += 1;
+    }
+    (count > 0).then(|| runs.iter().skip(older.len() - count).cloned().collect())
+}
+
+/// The least entry of all; the runs are few.
+fn least(heads: &mut Vec<(Entry, Reader<'_>)>) -> Result<Option<Entry>, RunError> {
+    let least = heads.iter().enumerate().min_by_key(|(_, (entry, _))| *entry);
+    let Some((at, &(entry, _))) = least else { return Ok(None) };
+    let next = match heads.get_mut(at) {
+        Some((_, reader)) => reader.next()?,
+        None => None,
+    };
+    match (next, heads.get_mut(at)) {
+        (Some(next), Some((head, _))) => *head = next,
+        _ => drop(heads.swap_remove(at)),
+    }
+    Ok(Some(entry))
+}

@@ -1,0 +1,91 @@
+//! Owns the way back: a data directory made from a backup, whole and checked, or not at all.
+//!
+//! Never: a directory that has data or that a process uses, or a write to the backup. Bounds: the
+//! directory's lock is held until the data are in their place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::backup::Partial;
+use crate::connection::beside;
+use crate::copy::{self, CopyError, Done, Watch};
+use crate::directory::{self, Directory};
+use crate::schema;
+use crate::writer::now;
+
+/// What to restore, and where to.
+#[derive(Debug, Clone, Copy)]
+pub struct Restore<'p> {
+    /// The backup.
+    pub file: &'p Path,
+    /// The data directory; made if it is not there.
+    pub data: &'p Path,
+    /// Whether those who were logged in at the time of the backup are so again. Some of them may
+    /// have logged out since, or changed a password that somebody else knew.
+    pub keep_sessions: bool,
+}
+
+/// The endings of the files that SQLite may keep beside a data file. One that is left over from
+/// another data file would be read as if it belonged to this one.
+const BESIDE: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// Restores a backup, brought to today's version. Blocks. When it returns, the data are checked,
+/// durable and in their place; when it fails, nothing of them is there.
+pub fn restore(restore: &Restore<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyError> {
+    make(restore, watch).map_err(|error| error.named(&directory::file(restore.data)))
+}
+
+fn make(restore: &Restore<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyError> {
+    let began = Instant::now();
+    if !restore.file.is_file() {
+        return Err(CopyError::NotThere(restore.file.to_owned()));
+    }
+    let directory = Directory::open(restore.data)?;
+    let file = directory.file();
+    if let Some(found) = left_over(&file)? {
+        return Err(CopyError::HasData(found));
+    }
+    let partial = Partial::of(&file)?;
+    // Nobody writes to a backup: there is no log that could grow.
+    copy::copy(restore.file, partial.path(), u64::MAX, &**watch)?;
+    adapt(partial.path(), restore.keep_sessions)?;
+    let contents = copy::check(partial.path(), watch)?;
+    let bytes = copy::sync(partial.path(), &**watch)?;
+    if watch.is_cancelled() {
+        return Err(CopyError::Cancelled);
+    }
+    partial.put(&file, false)?;
+    directory.sync()?;
+    Ok(Done { contents, bytes, elapsed: began.elapsed() })
+}
+
+/// Anything of another data file: SQLite's files, or the files of its keys, which may remember
+/// refusals that the backup does not know of.
+fn left_over(file: &Path) -> Result<Option<PathBuf>, CopyError> {
+    let beside = BESIDE.map(|ending| beside(file, ending)).into_iter().find(|it| it.exists());
+    if beside.is_some() {
+        return Ok(beside);
+    }
+    let folder = copy::folder(file);
+    for entry in fs::read_dir(folder).map_err(CopyError::io(folder))? {
+        let entry = entry.map_err(CopyError::io(folder))?;
+        if entry.file_name().as_encoded_bytes().starts_with(b"keys-") {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
+/// Brings the copy to today's version and ends its sessions. Without a journal: what fails here is
+/// thrown away.
+fn adapt(file: &Path, keep_sessions: bool) -> Result<(), CopyError> {
+    let mut connection = copy::connect_to_copy(file)?;
+    connection.execute_batch("PRAGMA journal_mode = OFF")?;
+    schema::migrate(&mut connection, None, now().micros())?;
+    if !keep_sessions {
+        connection.execute("DELETE FROM session", ())?;
+    }
+    Ok(())
+}
