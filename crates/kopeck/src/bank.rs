@@ -55,7 +55,7 @@ async fn make(
     let password_hash = passwords.hash(password.clone()).await?;
     let name = NAME.to_owned();
     let new = NewUser { role: Role::Bank, name, email: email.clone(), email_key, password_hash };
-    people.sign_up(new).await??;
+    people.sign_up(new, None).await??;
     Ok(made.then_some(Made { email, password }))
 }
 

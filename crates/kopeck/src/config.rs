@@ -14,6 +14,7 @@ use ledger::Currency;
 
 use crate::auth::Secret;
 use crate::auth::throttle::Rate;
+use crate::commands::{backup, check, checkpoint, export, restore, verify_receipt};
 
 const AFTER_HELP: &str = "\
 The bank, by environment only:
@@ -42,6 +43,20 @@ pub(crate) enum Command {
     Bank(Bank),
     /// Asks a running service whether it is ready (`/readyz`): exits with 0 if it is.
     Health(Probe),
+    /// Makes a backup: one plain file, checked and durable. A running service is not held up.
+    Backup(backup::Wanted),
+    /// Makes a data directory from a backup. The directory must have no data yet.
+    Restore(restore::Wanted),
+    /// Writes a wallet's or everybody's history, as CSV or JSON Lines, also beside a running service.
+    Export(export::Wanted),
+    /// Verifies everything in a data directory, also beside a running service: exits with 0 if it is
+    /// sound, with 1 if something is damaged, with 2 if it could not be checked.
+    Check(check::Wanted),
+    /// Prints what the whole book is now, in one hash, to be published or kept: the same as
+    /// `GET /api/checkpoint`.
+    Checkpoint(checkpoint::Wanted),
+    /// Verifies a receipt offline: exits with 0 if it proves what it says.
+    VerifyReceipt(verify_receipt::Wanted),
 }
 
 /// Whom to ask.
@@ -140,6 +155,16 @@ pub(crate) struct Serve {
     )]
     pub(crate) body_timeout_seconds: Duration,
 
+    /// How long a client may take nothing of an answer that waits for it to read on.
+    #[arg(
+        long,
+        env = "KOPECK_ANSWER_TIMEOUT_SECONDS",
+        default_value = "30",
+        value_parser = parse_seconds,
+        value_name = "SECONDS"
+    )]
+    pub(crate) answer_timeout_seconds: Duration,
+
     /// The greatest body of a request.
     #[arg(long, env = "KOPECK_BODY_BYTES_MAX", default_value_t = 65_536, value_name = "BYTES")]
     pub(crate) body_bytes_max: usize,
@@ -163,7 +188,17 @@ pub(crate) struct Serve {
     )]
     pub(crate) queue_operations_max: usize,
 
-    /// Password hashes computed at a time, 19 MiB each; 0 means one for each processor.
+    /// How long an idempotency key is remembered, at least: 24 hours or more.
+    #[arg(
+        long,
+        env = "KOPECK_IDEMPOTENCY_WINDOW_HOURS",
+        default_value = "24",
+        value_parser = parse_key_window,
+        value_name = "HOURS"
+    )]
+    pub(crate) idempotency_window_hours: Duration,
+
+    /// Password hashes computed at a time, 19 MiB each; 0 means one for every two processors.
     #[arg(long, env = "KOPECK_PASSWORD_HASHES_MAX", default_value_t = 0, value_name = "COUNT")]
     pub(crate) password_hashes_max: usize,
 
@@ -274,6 +309,14 @@ fn parse_days(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())
 }
 
+fn parse_key_window(text: &str) -> Result<Duration, String> {
+    const HOURS: std::ops::RangeInclusive<u64> = 24..=24 * 366;
+    let hours = text.parse().ok().filter(|hours| HOURS.contains(hours));
+    let hours =
+        hours.ok_or(format!("must be a whole number from {} to {}", HOURS.start(), HOURS.end()))?;
+    Ok(Duration::from_secs(hours * 60 * 60))
+}
+
 fn parse_rate(text: &str) -> Result<Rate, String> {
     let (burst, interval) = text.split_once('/').ok_or("must be COUNT/SECONDS, such as 20/15")?;
     let burst = burst.parse::<u32>().map_err(|error| error.to_string())?;
@@ -306,6 +349,10 @@ mod tests {
         assert_eq!(parse_rate("300/0.2"), Ok(rate));
         for bad in ["", "5", "0/1", "1/0", "1/-1", "1/NaN", "x/1"] {
             assert!(parse_rate(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_key_window("48"), Ok(Duration::from_secs(48 * 3_600)));
+        for bad in ["", "23", "0", "-1", "24.5", "100000", "1e3"] {
+            assert!(parse_key_window(bad).is_err(), "{bad}");
         }
         assert!(parse_days("1e300").is_err() && parse_days("NaN").is_err());
     }

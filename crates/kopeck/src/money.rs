@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::{
-    Amount, Details, IdempotencyKey, Ledger, LedgerError, Operation, OperationKind, Receipt,
-    Rejection, Role, Submission, WalletId,
+    Amount, Details, ExternalId, IdempotencyKey, Ledger, LedgerError, Operation, OperationKind,
+    Outcome, Rejection, Role, Submission, Transfer, WalletId,
 };
 
 use crate::auth::Caller;
@@ -21,11 +21,31 @@ const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MoneyError {
     /// A rule refused it; nothing was done.
-    #[error(transparent)]
-    Rejection(#[from] Rejection),
+    #[error("{rejection}")]
+    Refused {
+        /// Why.
+        rejection: Rejection,
+        /// Whether that was said before, to the same request under the same key.
+        replayed: bool,
+    },
     /// The engine failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+impl From<Rejection> for MoneyError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Refused { rejection, replayed: false }
+    }
+}
+
+/// Money that was moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// What is recorded.
+    pub(crate) transfer: Transfer,
+    /// Whether it was moved before, for the same request under the same key or external id.
+    pub(crate) replayed: bool,
 }
 
 /// How much is to be moved, and where to; from where, the caller says.
@@ -37,6 +57,8 @@ pub(crate) struct Order {
     pub(crate) amount: Amount,
     /// What the sender wrote.
     pub(crate) details: Option<Details>,
+    /// The payment provider's own id of a payment that is brought in.
+    pub(crate) external_id: Option<ExternalId>,
 }
 
 /// Takes what callers ask for to the ledger, and counts the outcomes.
@@ -59,7 +81,7 @@ impl Teller {
         caller: &Caller,
         order: Order,
         key: Option<IdempotencyKey>,
-    ) -> Result<Receipt, MoneyError> {
+    ) -> Result<Moved, MoneyError> {
         self.check_bank(caller)?;
         self.submit(caller, OperationKind::Deposit, order, key).await
     }
@@ -70,7 +92,7 @@ impl Teller {
         caller: &Caller,
         order: Order,
         key: Option<IdempotencyKey>,
-    ) -> Result<Receipt, MoneyError> {
+    ) -> Result<Moved, MoneyError> {
         self.submit(caller, OperationKind::Transfer, order, key).await
     }
 
@@ -92,10 +114,11 @@ impl Teller {
         &self,
         caller: &Caller,
         kind: OperationKind,
-        Order { to: credit, amount, details }: Order,
+        Order { to: credit, amount, details, external_id }: Order,
         key: Option<IdempotencyKey>,
-    ) -> Result<Receipt, MoneyError> {
-        let operation = Operation { kind, debit: caller.user.wallet, credit, amount, details };
+    ) -> Result<Moved, MoneyError> {
+        let debit = caller.user.wallet;
+        let operation = Operation { kind, debit, credit, amount, details, external_id };
         let outcome = self.ledger.submit(vec![Submission { operation, key }]);
         let outcome = match tokio::time::timeout(OUTCOME_WAIT_MAX, outcome).await {
             Ok(outcomes) => outcomes.and_then(|mut outcomes| {
@@ -106,13 +129,20 @@ impl Teller {
                 Err(LedgerError::OutcomeUnknown("the engine did not answer in time".to_owned()))
             }
         };
-        let outcome = outcome.map_err(MoneyError::from).and_then(|outcome| Ok(outcome?));
-        self.metrics.count_outcome(match &outcome {
-            Ok(receipt) if receipt.replayed => "replayed",
+        let moved = outcome.map_err(MoneyError::from).and_then(|outcome| match outcome {
+            Outcome { decision: Ok(transfer), replayed } => Ok(Moved { transfer, replayed }),
+            Outcome { decision: Err(rejection), replayed } => {
+                Err(MoneyError::Refused { rejection, replayed })
+            }
+        });
+        self.metrics.count_outcome(match &moved {
+            Ok(Moved { replayed: true, .. }) | Err(MoneyError::Refused { replayed: true, .. }) => {
+                "replayed"
+            }
             Ok(_) => "ok",
             Err(error) => error.code(),
         });
-        outcome
+        moved
     }
 }
 
@@ -120,7 +150,7 @@ impl MoneyError {
     /// The stable code, in `snake_case`.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::Rejection(rejection) => rejection.code(),
+            Self::Refused { rejection, .. } => rejection.code(),
             Self::Ledger(error) => error.code(),
         }
     }

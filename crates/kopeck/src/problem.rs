@@ -14,6 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::AuthError;
+use crate::idempotency::Replayed;
 use crate::money::MoneyError;
 
 /// The media type of every error.
@@ -30,11 +31,12 @@ pub(crate) enum Code {
     WrongType,
     MalformedQuery,
     CursorUnknown,
-    IdempotencyKeyUnsupported,
+    IdempotencyKeyMalformed,
     NotLoggedIn,
     WrongCredentials,
     CrossSiteRequest,
     NotFound,
+    OperationNotFound,
     MethodNotAllowed,
     RequestTimeout,
     EmailTaken,
@@ -42,6 +44,7 @@ pub(crate) enum Code {
     UnsupportedMediaType,
     NameMalformed,
     EmailMalformed,
+    IdempotencyKeyReused,
     PasswordTooShort,
     PasswordTooLong,
     TooManyAttempts,
@@ -66,8 +69,8 @@ impl Code {
             Self::WrongType => (400, "wrong_type", "A field has the wrong type"),
             Self::MalformedQuery => (400, "malformed_query", "A query parameter is malformed"),
             Self::CursorUnknown => (400, "cursor_unknown", "There is no such cursor"),
-            Self::IdempotencyKeyUnsupported => {
-                (400, "idempotency_key_unsupported", "Idempotency keys are not supported yet")
+            Self::IdempotencyKeyMalformed => {
+                (400, "idempotency_key_malformed", "The idempotency key is malformed")
             }
             Self::NotLoggedIn => (401, "not_logged_in", "Nobody is logged in"),
             Self::WrongCredentials => {
@@ -77,12 +80,16 @@ impl Code {
                 (403, "cross_site_request", "The request was made by another site")
             }
             Self::NotFound => (404, "not_found", "There is no such resource"),
+            Self::OperationNotFound => (404, "operation_not_found", "There is no such operation"),
             Self::MethodNotAllowed => (405, "method_not_allowed", "The method is not allowed here"),
             Self::RequestTimeout => (408, "request_timeout", "The body did not come in time"),
             Self::EmailTaken => (409, "email_taken", "This e-mail address is taken"),
             Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
             Self::UnsupportedMediaType => {
                 (415, "unsupported_media_type", "The body's media type is not supported")
+            }
+            Self::IdempotencyKeyReused => {
+                (422, "idempotency_key_reused", "The idempotency key was used before")
             }
             Self::NameMalformed => (422, "name_malformed", "The name is malformed"),
             Self::EmailMalformed => (422, "email_malformed", "The e-mail address is malformed"),
@@ -118,7 +125,8 @@ impl Code {
             AuthError::EmailMalformed => Self::EmailMalformed,
             AuthError::PasswordTooShort => Self::PasswordTooShort,
             AuthError::PasswordTooLong => Self::PasswordTooLong,
-            AuthError::EmailTaken => Self::EmailTaken,
+            AuthError::EmailTaken { .. } => Self::EmailTaken,
+            AuthError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
             AuthError::WrongCredentials => Self::WrongCredentials,
             AuthError::TooManyAttempts { .. } => Self::TooManyAttempts,
             AuthError::Overloaded => Self::Overloaded,
@@ -141,6 +149,7 @@ struct Parts {
     field: Option<Cow<'static, str>>,
     retry_after: Option<Duration>,
     private: Option<String>,
+    replayed: bool,
 }
 
 /// What is logged of a problem, once, at the edge. It rides on the response until there.
@@ -186,7 +195,14 @@ impl Problem {
             field: None,
             retry_after: None,
             private: None,
+            replayed: false,
         }))
+    }
+
+    /// Says whether the same was answered before.
+    pub(crate) fn replayed(mut self, replayed: bool) -> Self {
+        self.0.replayed = replayed;
+        self
     }
 
     /// Says more.
@@ -246,6 +262,8 @@ impl From<Rejection> for Problem {
         let (title, field) = match rejection {
             Rejection::NotTheBank => ("Only the bank may do this", None),
             Rejection::IdempotencyKeyReused => ("The idempotency key was used before", None),
+            Rejection::ExternalIdReused => ("The external id was used before", Some("external_id")),
+            Rejection::ExternalIdMalformed => ("The external id is malformed", Some("external_id")),
             Rejection::AmountMalformed => ("The amount is malformed", Some("amount")),
             Rejection::AmountNotPositive => ("The amount is not positive", Some("amount")),
             Rejection::AmountTooPrecise => ("The amount is too precise", Some("amount")),
@@ -269,6 +287,7 @@ impl From<Rejection> for Problem {
             field: field.map(Cow::Borrowed),
             retry_after: None,
             private: None,
+            replayed: false,
         }))
     }
 }
@@ -319,6 +338,9 @@ impl From<AuthError> for Problem {
                 problem.detail(error.to_string()).retry_after(Duration::from_secs(2))
             }
             AuthError::Broken(reason) => problem.privately(reason.clone()),
+            AuthError::EmailTaken { replayed } => {
+                problem.detail(error.to_string()).replayed(*replayed)
+            }
             _ => problem.detail(error.to_string()),
         }
     }
@@ -327,7 +349,7 @@ impl From<AuthError> for Problem {
 impl From<MoneyError> for Problem {
     fn from(error: MoneyError) -> Self {
         match error {
-            MoneyError::Rejection(rejection) => rejection.into(),
+            MoneyError::Refused { rejection, replayed } => Self::from(rejection).replayed(replayed),
             MoneyError::Ledger(error) => error.into(),
         }
     }
@@ -357,7 +379,7 @@ impl IntoResponse for Problem {
         if let Some(private) = parts.private {
             response.extensions_mut().insert(PrivateDetail(private));
         }
-        response
+        Replayed(parts.replayed).mark(response)
     }
 }
 
@@ -385,7 +407,8 @@ mod tests {
             AuthError::EmailMalformed,
             AuthError::PasswordTooShort,
             AuthError::PasswordTooLong,
-            AuthError::EmailTaken,
+            AuthError::EmailTaken { replayed: false },
+            AuthError::IdempotencyKeyReused,
             AuthError::WrongCredentials,
             AuthError::TooManyAttempts { retry_after },
             AuthError::Overloaded,

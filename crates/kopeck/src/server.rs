@@ -2,7 +2,8 @@
 //!
 //! Never: what is asked or answered. Bounds: `connections_max` connections, of them
 //! `connections_per_address_max` from one address; a head of [`HEAD_BYTES_MAX`] that comes within
-//! the header timeout; a stop that takes at most the shutdown time. HTTP/1.1 only: the header
+//! the header timeout; an answer of which something is taken within the answer timeout, again and
+//! again; a stop that takes at most the shutdown time. HTTP/1.1 only: the header
 //! timeout runs from a connection's first moment, which sniffing for HTTP/2 would not allow.
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutWriter;
 use tower_service::Service;
 
 use crate::auth::Peer;
@@ -70,7 +72,11 @@ pub(crate) async fn serve(
             request.extensions_mut().insert(Peer(peer));
             router.clone().call(request)
         });
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        // Without it, who asks and never reads would hold a connection for ever.
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(state.config.answer_timeout_seconds));
+        let stream = TokioIo::new(Box::pin(stream));
+        let connection = graceful.watch(builder.serve_connection(stream, service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%peer, %error, "connection broke");

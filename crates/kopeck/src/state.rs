@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use ledger::{Ledger, People};
 
+use crate::api::LastCheckpoint;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::auth::{Auth, Expiry, Sessions};
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) auth: Auth,
     /// The way to the ledger for whoever moves money.
     pub(crate) teller: Teller,
+    /// The checkpoint that everybody may ask for.
+    pub(crate) last_checkpoint: LastCheckpoint,
     /// The options; the currency is in `config.place`.
     pub(crate) config: Serve,
     /// The metrics.
@@ -59,7 +62,7 @@ impl AppState {
         let expiry =
             Expiry { idle: config.session_idle_days, absolute: config.session_absolute_days };
         let hashes_max = match config.password_hashes_max {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => std::thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2)),
             limit => limit,
         };
         let throttle = Throttle::new(
@@ -80,6 +83,7 @@ impl AppState {
             teller,
             ledger,
             people,
+            last_checkpoint: LastCheckpoint::default(),
             config,
             metrics,
             stopping: AtomicBool::new(false),

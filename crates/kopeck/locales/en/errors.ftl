@@ -3,6 +3,8 @@
 ## The rules of money
 error-not_the_bank = Only the bank can pay into a wallet.
 error-idempotency_key_reused = This form was sent before with something else in it, so nothing was sent now. Look at the history; if you still want to send this, press the button again.
+error-external_id_reused = This external id was used before for another deposit.
+error-external_id_malformed = The external id must have 1 to 255 visible ASCII characters.
 error-amount_malformed = Enter an amount such as { $example }.
 error-amount_not_positive = The amount must be more than zero.
 error-amount_too_precise = { $digits ->

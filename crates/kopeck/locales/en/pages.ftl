@@ -83,3 +83,9 @@ history-pages = Pages of the history
 history-newest = Newest
 history-newer = Newer
 history-older = Older
+
+## The history as a file
+statement-download = Download as CSV
+statement-operation = Operation
+statement-time = Time ({ $zone })
+statement-currency = Currency

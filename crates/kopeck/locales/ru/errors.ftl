@@ -3,6 +3,8 @@
 ## Правила денег
 error-not_the_bank = Пополнить кошелёк может только банк.
 error-idempotency_key_reused = Эта форма уже была отправлена с другими данными, поэтому сейчас ничего не отправлено. Посмотрите историю; если перевод всё ещё нужен, нажмите кнопку ещё раз.
+error-external_id_reused = Этот внешний номер уже использован для другого пополнения.
+error-external_id_malformed = Внешний номер должен состоять из 1–255 печатных символов ASCII.
 error-amount_malformed = Введите сумму, например { $example }.
 error-amount_not_positive = Сумма должна быть больше нуля.
 error-amount_too_precise = { $digits ->

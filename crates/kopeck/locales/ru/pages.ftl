@@ -83,3 +83,9 @@ history-pages = Страницы истории
 history-newest = Самые новые
 history-newer = Новее
 history-older = Старее
+
+## История в файле
+statement-download = Скачать в CSV
+statement-operation = Номер операции
+statement-time = Время ({ $zone })
+statement-currency = Валюта

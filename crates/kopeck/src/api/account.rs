@@ -7,9 +7,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, header};
 
 use super::json::JsonBody;
-use super::openapi::{LogInProblems, LogOutProblems, SignUpProblems};
+use super::openapi::{KeyParameter, LogInProblems, LogOutProblems, SignUpProblems};
 use super::wire::{DoneAnswer, LogInBody, LoggedInAnswer, SignUpBody};
-use crate::auth::{Caller, Client, LogIn, SessionToken, SignUp, cookies};
+use crate::auth::{Caller, Client, LogIn, LoggedIn, SessionToken, SignUp, cookies};
+use crate::idempotency::{Key, Replayed};
 use crate::problem::Problem;
 use crate::state::AppState;
 
@@ -18,9 +19,13 @@ type Cookie = [(HeaderName, axum::http::HeaderValue); 1];
 /// Makes a user with a wallet, and logs the user in.
 #[utoipa::path(
     post, path = "/api/signup", tag = "account", request_body = inline(SignUpBody),
+    params(KeyParameter),
     responses(
         (status = 200, description = "Signed up and logged in: the session's cookie is set",
-         body = LoggedInAnswer, headers(("Set-Cookie" = String, description = "The session"))),
+         body = LoggedInAnswer, headers(
+            ("Set-Cookie" = String, description = "The session"),
+            ("Idempotency-Replayed" = Option<String>, description = "`true`: this was answered before"),
+         )),
         SignUpProblems,
     ),
 )]
@@ -28,13 +33,15 @@ pub(super) async fn sign_up(
     State(state): State<AppState>,
     client: Client,
     headers: HeaderMap,
+    Key(key): Key,
     body: JsonBody,
-) -> Result<(Cookie, Json<LoggedInAnswer>), Problem> {
+) -> Result<(Replayed, Cookie, Json<LoggedInAnswer>), Problem> {
     let SignUpBody { name, email, password } = body.read()?;
-    let wanted = SignUp { name, email, password };
+    let wanted = SignUp { name, email, password, key };
     let replaces = cookies::SESSION.read(&headers, &client);
-    let (user, token) = state.auth.sign_up(wanted, client.address, replaces.as_ref()).await?;
-    Ok((cookie(&state, &token, &client), Json((&user).into())))
+    let LoggedIn { user, token, replayed } =
+        state.auth.sign_up(wanted, client.address, replaces.as_ref()).await?;
+    Ok((Replayed(replayed), cookie(&state, &token, &client), Json((&user).into())))
 }
 
 /// Logs a user in. A session that the request carries is closed.
@@ -55,7 +62,8 @@ pub(super) async fn log_in(
     let LogInBody { email, password } = body.read()?;
     let replaces = cookies::SESSION.read(&headers, &client);
     let claim = LogIn { email, password };
-    let (user, token) = state.auth.log_in(claim, client.address, replaces.as_ref()).await?;
+    let LoggedIn { user, token, .. } =
+        state.auth.log_in(claim, client.address, replaces.as_ref()).await?;
     Ok((cookie(&state, &token, &client), Json((&user).into())))
 }
 

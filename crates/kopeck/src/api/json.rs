@@ -11,16 +11,15 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::problem::{Code, Problem};
-use crate::state::AppState;
 
 /// A body that says it is JSON.
 #[derive(Debug)]
 pub(crate) struct JsonBody(Bytes);
 
-impl FromRequest<AppState> for JsonBody {
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let json = is_json(request.headers());
         let body = Bytes::from_request(request, state).await.map_err(|rejection| {
             Problem::new(Code::MalformedRequest).privately(rejection.to_string())
@@ -104,10 +103,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::wire::{MoneyBody, SignUpBody};
+    use crate::api::wire::{SignUpBody, TransferBody};
 
     fn check(body: &str, code: &str, field: Option<&str>) {
-        let money = read::<MoneyBody<'_>>(body.as_bytes()).map(|_| ()).unwrap_err();
+        let money = read::<TransferBody<'_>>(body.as_bytes()).map(|_| ()).unwrap_err();
         assert_eq!((money.code(), money.field_name()), (code, field), "{body}");
     }
 
@@ -135,7 +134,7 @@ mod tests {
             Some("amount"),
         );
         check("{\"wallet_id\": 2, \"amount\": 1, \"details\": 7}", "wrong_type", Some("details"));
-        assert_eq!(read::<MoneyBody<'_>>(b"\xff").unwrap_err().code(), "malformed_json");
+        assert_eq!(read::<TransferBody<'_>>(b"\xff").unwrap_err().code(), "malformed_json");
     }
 
     #[test]

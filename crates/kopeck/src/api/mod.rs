@@ -3,11 +3,13 @@
 //! Never: a rule about money, a page. Bounds: each file's own.
 
 mod account;
-mod json;
+pub(crate) mod json;
 mod openapi;
+mod receipts;
+mod statement;
 mod transfers;
 mod wallet;
-mod wire;
+pub(crate) mod wire;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
@@ -18,6 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+pub(crate) use self::receipts::LastCheckpoint;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
 
@@ -39,6 +42,10 @@ pub(crate) fn routes() -> Router<AppState> {
         .routes(routes!(account::log_in))
         .routes(routes!(account::log_out))
         .routes(routes!(wallet::wallet))
+        .routes(routes!(statement::csv))
+        .routes(routes!(statement::json_lines))
+        .routes(routes!(receipts::receipt))
+        .routes(routes!(receipts::checkpoint))
         .routes(routes!(transfers::external_to_wallet))
         .routes(routes!(transfers::wallet_to_wallet))
         .split_for_parts();

@@ -3,12 +3,15 @@
 //!
 //! Never: an error that is not in [`problem`](crate::problem). Bounds: made once, at start.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use ledger::Rejection;
+use ledger::{MINOR_UNITS_MAX, Rejection};
+use serde_json::json;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
-use utoipa::{IntoResponses, Modify, OpenApi};
+use utoipa::{IntoParams, IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
 use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemBody};
 
@@ -25,6 +28,57 @@ use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemBody};
     modifiers(&Session),
 )]
 pub(crate) struct Description;
+
+/// An amount in a body. It is read from its own text; this is only how it is described.
+pub(super) struct AmountText;
+
+impl ToSchema for AmountText {
+    fn name() -> Cow<'static, str> {
+        "Amount".into()
+    }
+}
+
+impl PartialSchema for AmountText {
+    fn schema() -> RefOr<Schema> {
+        // In the currency that has no digits after the point; in others the limit is lower.
+        let number = ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .description(Some("A number."))
+            .exclusive_minimum(Some(0))
+            .maximum(Some(MINOR_UNITS_MAX))
+            .examples([json!(115.6)]);
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A string."))
+            .pattern(Some(r"^(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"))
+            .examples([json!("115.60")]);
+        OneOfBuilder::new()
+            .description(Some("An amount: a JSON number, or a string of the same form."))
+            .item(number)
+            .item(text)
+            .into()
+    }
+}
+
+/// The header with the client's key.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "only its schema is used: the header is read by `idempotency`")]
+pub(super) struct KeyParameter {
+    /// A name for this request, chosen before its first try: a random UUID, say. Sent again with the
+    /// same key, the same request gets the recorded answer and changes nothing; another request is
+    /// refused. Kept for 24 hours or longer, apart for each user.
+    #[param(
+        rename = "Idempotency-Key",
+        required = false,
+        nullable = false,
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$",
+        example = "8e03978e-40d5-43dd-bc93-6894a57f9324"
+    )]
+    key: String,
+}
 
 /// Adds the session's cookie as the way to be known.
 struct Session;
@@ -79,7 +133,8 @@ macro_rules! problems {
 }
 
 /// What moving money may be refused for, but for what concerns deposits or transfers only.
-const MONEY: [Rejection; 9] = [
+const MONEY: [Rejection; 10] = [
+    Rejection::IdempotencyKeyReused,
     Rejection::AmountMalformed,
     Rejection::AmountNotPositive,
     Rejection::AmountTooPrecise,
@@ -95,6 +150,7 @@ problems! {
     /// What signing up may be refused for.
     SignUpProblems: [
         &ALL, &UNSAFE, &BODY, &STORE, &WRITE,
+        &[Code::IdempotencyKeyMalformed, Code::IdempotencyKeyReused],
         &[Code::NameMalformed, Code::EmailMalformed, Code::PasswordTooShort, Code::PasswordTooLong],
         &[Code::EmailTaken, Code::TooManyAttempts],
     ], [];
@@ -108,19 +164,29 @@ problems! {
     WalletProblems: [
         &ALL, &CALLER, &STORE, &[Code::MalformedQuery, Code::CursorUnknown],
     ], [];
+    /// What a statement may be refused for.
+    StatementProblems: [&ALL, &CALLER, &STORE, &[Code::MalformedQuery]], [];
+    /// What asking for the checkpoint may be refused for.
+    CheckpointProblems: [&ALL, &STORE], [];
+    /// What asking for a receipt may be refused for.
+    ReceiptProblems: [
+        &ALL, &CALLER, &STORE, &[Code::MalformedQuery, Code::OperationNotFound],
+    ], [];
     /// What a deposit may be refused for.
     DepositProblems: [
-        &ALL, &UNSAFE, &BODY, &CALLER, &STORE, &WRITE, &[Code::IdempotencyKeyUnsupported],
-    ], with(Rejection::NotTheBank, Rejection::BalanceLimit);
+        &ALL, &UNSAFE, &BODY, &CALLER, &STORE, &WRITE, &[Code::IdempotencyKeyMalformed],
+    ], with(&[
+        Rejection::NotTheBank, Rejection::ExternalIdReused, Rejection::ExternalIdMalformed,
+    ]);
     /// What a transfer may be refused for.
     TransferProblems: [
-        &ALL, &UNSAFE, &BODY, &CALLER, &STORE, &WRITE, &[Code::IdempotencyKeyUnsupported],
-    ], with(Rejection::BankMustDeposit, Rejection::InsufficientFunds);
+        &ALL, &UNSAFE, &BODY, &CALLER, &STORE, &WRITE, &[Code::IdempotencyKeyMalformed],
+    ], with(&[Rejection::BankMustDeposit, Rejection::InsufficientFunds]);
 }
 
-/// The refusals of [`MONEY`] and two more; one that is there already does no harm.
-fn with(one: Rejection, other: Rejection) -> Vec<Rejection> {
-    MONEY.into_iter().chain([one, other]).collect()
+/// The refusals of [`MONEY`] and some more.
+fn with(more: &[Rejection]) -> Vec<Rejection> {
+    MONEY.iter().chain(more).copied().collect()
 }
 
 /// One response a status, which lists the codes it may carry.

@@ -4,76 +4,57 @@
 //! Bounds: those of the wire and the ledger.
 
 use axum::Json;
-use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 
 use super::json::JsonBody;
-use super::openapi::{DepositProblems, TransferProblems};
-use super::wire::{MoneyBody, MoneyRefused, MovedAnswer};
+use super::openapi::{DepositProblems, KeyParameter, TransferProblems};
+use super::wire::{DepositBody, MoneyRefused, MovedAnswer, TransferBody};
 use crate::auth::Caller;
-use crate::money::Order;
-use crate::problem::{Code, Problem};
+use crate::idempotency::{Key, Replayed};
+use crate::money::{Moved, Order};
+use crate::problem::Problem;
 use crate::state::AppState;
-
-/// The request has no Idempotency-Key. To take one and do nothing about it would be a lie that
-/// costs money.
-#[derive(Debug)]
-pub(super) struct NoIdempotencyKey;
-
-impl<S: Send + Sync> FromRequestParts<S> for NoIdempotencyKey {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        if parts.headers.contains_key("idempotency-key") {
-            return Err(Problem::new(Code::IdempotencyKeyUnsupported).detail(
-                "this version does not honour Idempotency-Key; nothing was done, send the request \
-                 without it",
-            ));
-        }
-        Ok(Self)
-    }
-}
 
 /// Money from outside into a wallet. The bank only.
 #[utoipa::path(
     post, path = "/api/external_to_wallet", tag = "money", security(("session" = [])),
-    request_body = inline(MoneyBody<'_>),
+    request_body = inline(DepositBody<'_>), params(KeyParameter),
     responses(
-        (status = 200, description = "Paid in: the wallet's new balance", body = MovedAnswer),
+        (status = 200, description = "Paid in: the wallet's new balance", body = MovedAnswer,
+         headers(("Idempotency-Replayed" = Option<String>, description = "`true`: this was answered before"))),
         DepositProblems,
     ),
 )]
 pub(super) async fn external_to_wallet(
     State(state): State<AppState>,
     caller: Caller,
-    _: NoIdempotencyKey,
+    Key(key): Key,
     body: JsonBody,
-) -> Result<Json<MovedAnswer>, Problem> {
-    let body: MoneyBody<'_> = body.read()?;
+) -> Result<(Replayed, Json<MovedAnswer>), Problem> {
+    let body: DepositBody<'_> = body.read()?;
     state.teller.check_bank(&caller)?;
-    let order = parse(&state, body)?;
-    let receipt = state.teller.deposit(&caller, order, None).await?;
-    Ok(Json(MovedAnswer::new(&receipt, state.ledger.currency())))
+    let order = body.parse(state.ledger.currency()).map_err(|error| refused(&state, error))?;
+    Ok(answer(&state, &state.teller.deposit(&caller, order, key).await?))
 }
 
 /// Money from the caller's wallet to another.
 #[utoipa::path(
     post, path = "/api/wallet_to_wallet", tag = "money", security(("session" = [])),
-    request_body = inline(MoneyBody<'_>),
+    request_body = inline(TransferBody<'_>), params(KeyParameter),
     responses(
-        (status = 200, description = "Paid: the sender's new balance", body = MovedAnswer),
+        (status = 200, description = "Paid: the sender's new balance", body = MovedAnswer,
+         headers(("Idempotency-Replayed" = Option<String>, description = "`true`: this was answered before"))),
         TransferProblems,
     ),
 )]
 pub(super) async fn wallet_to_wallet(
     State(state): State<AppState>,
     caller: Caller,
-    _: NoIdempotencyKey,
+    Key(key): Key,
     body: JsonBody,
-) -> Result<Json<MovedAnswer>, Problem> {
+) -> Result<(Replayed, Json<MovedAnswer>), Problem> {
     let order = parse(&state, body.read()?)?;
-    let receipt = state.teller.transfer(&caller, order, None).await?;
-    Ok(Json(MovedAnswer::new(&receipt, state.ledger.currency())))
+    Ok(answer(&state, &state.teller.transfer(&caller, order, key).await?))
 }
 
 /// Everything that a transfer passes but the ledger: what the ledger's cost is measured against.
@@ -81,7 +62,7 @@ pub(super) async fn wallet_to_wallet(
 pub(super) async fn null(
     State(state): State<AppState>,
     caller: Caller,
-    _: NoIdempotencyKey,
+    _: Key,
     body: JsonBody,
 ) -> Result<Json<MovedAnswer>, Problem> {
     let Order { amount, .. } = parse(&state, body.read()?)?;
@@ -89,10 +70,18 @@ pub(super) async fn null(
     Ok(Json(MovedAnswer::null(caller.user.wallet, amount, state.ledger.currency())))
 }
 
-fn parse(state: &AppState, body: MoneyBody<'_>) -> Result<Order, Problem> {
-    body.parse(state.ledger.currency()).map_err(|refused| match refused {
+fn parse(state: &AppState, body: TransferBody<'_>) -> Result<Order, Problem> {
+    body.parse(state.ledger.currency()).map_err(|error| refused(state, error))
+}
+
+fn refused(state: &AppState, refused: MoneyRefused) -> Problem {
+    match refused {
         MoneyRefused::Form(problem) => problem,
         // Never asked of the ledger, but counted with what it refuses.
         MoneyRefused::Rule(rejection) => state.teller.refuse(rejection).into(),
-    })
+    }
+}
+
+fn answer(state: &AppState, Moved { transfer, replayed }: &Moved) -> (Replayed, Json<MovedAnswer>) {
+    (Replayed(*replayed), Json(MovedAnswer::new(transfer, state.ledger.currency())))
 }

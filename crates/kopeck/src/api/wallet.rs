@@ -21,7 +21,7 @@ const LIMIT_MAX: usize = 100;
     params(
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100,
          description = "Operations a page, 20 if not given"),
-        ("cursor" = Option<String>, Query,
+        ("cursor" = Option<String>, Query, pattern = "^[1-9][0-9]{0,15}$",
          description = "Where the page starts: `next_cursor` of the page before"),
     ),
     responses(

@@ -4,14 +4,15 @@
 //! of the ledger's own types, into which everything is parsed here.
 
 use ledger::{
-    Amount, Currency, Details, Entry, EntryKind, OperationKind, Receipt, Rejection, Statement,
-    Units, User, WalletId,
+    Amount, Currency, Details, Entry, EntryKind, ExternalId, OperationKind, Rejection, Statement,
+    Transfer, Units, User, WalletId,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::json::wrong_type;
+use super::openapi::AmountText;
 use crate::auth::Secret;
 use crate::clock;
 use crate::money::Order;
@@ -23,13 +24,24 @@ use crate::problem::Problem;
 #[schema(as = SignUp)]
 pub(crate) struct SignUpBody {
     /// 1 to 100 characters, no control characters.
-    #[schema(example = "test1", min_length = 1)]
+    #[schema(example = "test1", min_length = 1, max_length = 100)]
     pub(crate) name: String,
     /// Compared without regard to case.
-    #[schema(example = "test1@localhost.ru", max_length = 254)]
+    #[schema(
+        example = "test1@localhost.ru",
+        format = "idn-email",
+        pattern = ".@.",
+        max_length = 254
+    )]
     pub(crate) email: String,
     /// At least 8 characters, at most 1024 bytes.
-    #[schema(value_type = String, format = Password, example = "Pa$$w0rd")]
+    #[schema(
+        value_type = String,
+        format = Password,
+        min_length = 8,
+        max_length = 1024,
+        example = "Pa$$w0rd"
+    )]
     pub(crate) password: Secret,
 }
 
@@ -46,14 +58,14 @@ pub(crate) struct LogInBody {
     pub(crate) password: Secret,
 }
 
-/// Money to move.
+/// Money to bring in.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Money)]
-pub(crate) struct MoneyBody<'b> {
+#[schema(as = Deposit)]
+pub(crate) struct DepositBody<'b> {
     /// The wallet that is paid.
     #[serde(borrow)]
-    #[schema(value_type = u64, minimum = 1, example = 2)]
+    #[schema(value_type = u64, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 2)]
     wallet_id: &'b RawValue,
     /// How much: more than zero, no more digits after the point than the currency has, at most 15
     /// significant digits. Read exactly as it is written.
@@ -64,20 +76,36 @@ pub(crate) struct MoneyBody<'b> {
     #[serde(default)]
     #[schema(max_length = 200, example = "Перевод из Тинькофф")]
     details: Option<String>,
+    /// The payment provider's own id of the payment: 1 to 255 visible ASCII characters. A payment
+    /// of the same id, wallet and amount is brought in once, however often and late it is told.
+    #[serde(default)]
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$",
+        example = "pay_3MtwBwLkdIwHu7ix"
+    )]
+    external_id: Option<String>,
 }
 
-/// An amount: a JSON number, or a string of the same form.
-#[derive(ToSchema)]
-#[schema(as = Amount)]
-#[serde(untagged)]
-#[allow(dead_code, reason = "only its schema is used: amounts are read from their text")]
-pub(crate) enum AmountText {
-    /// A number.
-    #[schema(example = 115.6)]
-    Number(f64),
-    /// A string.
-    #[schema(example = "115.60")]
-    Text(String),
+/// Money to move.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Transfer)]
+pub(crate) struct TransferBody<'b> {
+    /// The wallet that is paid.
+    #[serde(borrow)]
+    #[schema(value_type = u64, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 2)]
+    wallet_id: &'b RawValue,
+    /// How much: more than zero, no more digits after the point than the currency has, at most 15
+    /// significant digits. Read exactly as it is written.
+    #[serde(borrow)]
+    #[schema(value_type = AmountText)]
+    amount: &'b RawValue,
+    /// A note, at most 200 characters without control characters.
+    #[serde(default)]
+    #[schema(max_length = 200, example = "Перевод из Тинькофф")]
+    details: Option<String>,
 }
 
 /// A body of money that is not what it should be.
@@ -101,16 +129,35 @@ impl From<Rejection> for MoneyRefused {
     }
 }
 
-impl MoneyBody<'_> {
+impl DepositBody<'_> {
     /// Reads the values, types first, then in the order of [`Rejection`].
     pub(crate) fn parse(self, currency: Currency) -> Result<Order, MoneyRefused> {
-        let amount = amount_text(self.amount)?;
-        let wallet = wallet_id(self.wallet_id)?;
-        let amount = Amount::parse(&amount, currency)?;
-        let details = self.details.as_deref().map_or(Ok(None), Details::parse)?;
-        let to = wallet.ok_or(Rejection::WalletNotFound)?;
-        Ok(Order { to, amount, details })
+        let Self { wallet_id, amount, details, external_id } = self;
+        order((wallet_id, amount), details.as_deref(), external_id.as_deref(), currency)
     }
+}
+
+impl TransferBody<'_> {
+    /// Reads the values, types first, then in the order of [`Rejection`].
+    pub(crate) fn parse(self, currency: Currency) -> Result<Order, MoneyRefused> {
+        order((self.wallet_id, self.amount), self.details.as_deref(), None, currency)
+    }
+}
+
+fn order(
+    (to, amount): (&RawValue, &RawValue),
+    details: Option<&str>,
+    external_id: Option<&str>,
+    currency: Currency,
+) -> Result<Order, MoneyRefused> {
+    let amount = amount_text(amount)?;
+    let wallet = wallet_id(to)?;
+    let amount = Amount::parse(&amount, currency)?;
+    let details = details.map_or(Ok(None), Details::parse)?;
+    let external_id = external_id.map(ExternalId::parse).transpose();
+    let external_id = external_id.map_err(|_| Rejection::ExternalIdMalformed)?;
+    let to = wallet.ok_or(Rejection::WalletNotFound)?;
+    Ok(Order { to, amount, details, external_id })
 }
 
 /// The decimal text of an amount: the number as it was written, or what the string holds.
@@ -127,9 +174,14 @@ fn amount_text(raw: &RawValue) -> Result<std::borrow::Cow<'_, str>, Problem> {
     }
 }
 
-/// An integer; `None` when no wallet can have that number.
+/// An integer; `None` when no wallet can have that number. `2.0` is one too: so says JSON Schema, in
+/// whose words this API is described, and so do some languages write a whole number.
 fn wallet_id(raw: &RawValue) -> Result<Option<WalletId>, Problem> {
     let text = raw.get();
+    let text = match text.split_once('.') {
+        Some((whole, fraction)) if fraction.bytes().all(|digit| digit == b'0') => whole,
+        _ => text,
+    };
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(wrong_type("wallet_id", "an integer"));
@@ -202,9 +254,8 @@ pub(crate) struct MovedAnswer {
 }
 
 impl MovedAnswer {
-    /// The receipt from the side whose balance the caller is to know.
-    pub(crate) fn new(receipt: &Receipt, currency: Currency) -> Self {
-        let transfer = &receipt.transfer;
+    /// The transfer from the side whose balance the caller is to know.
+    pub(crate) fn new(transfer: &Transfer, currency: Currency) -> Self {
         let side = match transfer.kind {
             OperationKind::Deposit => transfer.credit,
             OperationKind::Transfer => transfer.debit,
@@ -276,6 +327,10 @@ pub(crate) struct OperationAnswer {
     /// The sender's note, if there is one.
     #[schema(required, example = "Перевод из Тинькофф")]
     details: Option<String>,
+    /// The payment provider's own id, when the bank gave one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "pay_3MtwBwLkdIwHu7ix")]
+    external_id: Option<String>,
     /// When, in UTC (RFC 3339).
     #[schema(format = DateTime, example = "2026-01-31T12:34:56.789012Z")]
     timestamp: String,
@@ -322,6 +377,7 @@ impl OperationAnswer {
             balance: Decimal(entry.balance.in_units(currency)),
             counterparty_wallet_id: entry.counterparty.get(),
             details: entry.details.as_ref().map(|details| details.as_str().to_owned()),
+            external_id: entry.external_id.as_ref().map(|id| id.as_str().to_owned()),
             timestamp: clock::rfc3339(entry.time),
         }
     }
@@ -333,7 +389,7 @@ mod tests {
 
     fn parse(wallet_id: &str, amount: &str) -> Result<i64, &'static str> {
         let text = format!(r#"{{"wallet_id": {wallet_id}, "amount": {amount}}}"#);
-        let body: MoneyBody<'_> = serde_json::from_str(&text).unwrap();
+        let body: TransferBody<'_> = serde_json::from_str(&text).unwrap();
         match body.parse(Currency::parse("RUB").unwrap()) {
             Ok(money) => Ok(money.amount.minor()),
             Err(MoneyRefused::Form(problem)) => Err(problem.code()),
@@ -373,8 +429,11 @@ mod tests {
         for unknown in ["0", "-1", "9007199254740992", &"9".repeat(100)] {
             assert_eq!(parse(unknown, "1"), Err("wallet_not_found"), "{unknown}");
         }
-        for wrong in ["2.0", "2e0", "\"2\"", "null", "true", "[]"] {
+        for wrong in ["2.5", "2.0e0", "2e0", "\"2.0\"", "\"2\"", "null", "true", "[]"] {
             assert_eq!(parse(wrong, "1"), Err("wrong_type"), "{wrong}");
+        }
+        for two in ["2", "2.0", "2.00"] {
+            assert_eq!(parse(two, "1"), Ok(100), "{two}");
         }
         assert_eq!(parse("0", "0"), Err("amount_not_positive"), "precedence");
     }

@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use email_address::{EmailAddress, Options};
-use ledger::{EmailTaken, LedgerError, NAME_CHARS_MAX, NewUser, People, Role, User};
+use ledger::{
+    IdempotencyKey, LedgerError, NAME_CHARS_MAX, NewUser, People, Role, SignUpRefusal, User,
+};
 
 pub(crate) use caller::Caller;
 pub(crate) use client::{Client, Peer};
@@ -39,6 +41,19 @@ pub(crate) struct SignUp {
     pub(crate) email: String,
     /// The password.
     pub(crate) password: Secret,
+    /// The client's name for this request.
+    pub(crate) key: Option<IdempotencyKey>,
+}
+
+/// Somebody who is logged in now.
+#[derive(Debug)]
+pub(crate) struct LoggedIn {
+    /// The user.
+    pub(crate) user: User,
+    /// The new session's.
+    pub(crate) token: SessionToken,
+    /// Whether the user had been made before, by the same request under the same key.
+    pub(crate) replayed: bool,
 }
 
 /// What somebody who logs in says.
@@ -67,7 +82,13 @@ pub(crate) enum AuthError {
     PasswordTooLong,
     /// The e-mail address belongs to a user already.
     #[error("this e-mail address is taken")]
-    EmailTaken,
+    EmailTaken {
+        /// Whether that was said before, to the same request under the same key.
+        replayed: bool,
+    },
+    /// The idempotency key was used before for another sign-up.
+    #[error("this idempotency key was used before for another request")]
+    IdempotencyKeyReused,
     /// There is no such user, or this is not the user's password: which, is not said.
     #[error("the e-mail address or the password is wrong")]
     WrongCredentials,
@@ -96,7 +117,8 @@ impl AuthError {
             Self::EmailMalformed => "email_malformed",
             Self::PasswordTooShort => "password_too_short",
             Self::PasswordTooLong => "password_too_long",
-            Self::EmailTaken => "email_taken",
+            Self::EmailTaken { .. } => "email_taken",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::WrongCredentials => "wrong_credentials",
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::Overloaded => "overloaded",
@@ -109,7 +131,7 @@ impl AuthError {
     pub(crate) fn field(&self) -> Option<&'static str> {
         match self {
             Self::NameMalformed => Some("name"),
-            Self::EmailMalformed | Self::EmailTaken => Some("email"),
+            Self::EmailMalformed | Self::EmailTaken { .. } => Some("email"),
             Self::PasswordTooShort | Self::PasswordTooLong => Some("password"),
             _ => None,
         }
@@ -129,6 +151,15 @@ impl From<throttle::Wait> for AuthError {
     fn from(throttle::Wait(retry_after): throttle::Wait) -> Self {
         Self::TooManyAttempts { retry_after }
     }
+}
+
+/// A sign-up whose form is right.
+struct Asked {
+    name: String,
+    email: String,
+    email_key: String,
+    password: Secret,
+    key: Option<IdempotencyKey>,
 }
 
 /// Signing up, logging in and out: all that they need.
@@ -159,19 +190,66 @@ impl Auth {
         wanted: SignUp,
         client: IpAddr,
         replaces: Option<&SessionToken>,
-    ) -> Result<(User, SessionToken), AuthError> {
+    ) -> Result<LoggedIn, AuthError> {
         let name = parse_name(&wanted.name)?;
         let (email, email_key) = parse_email(&wanted.email)?;
         check_password(&wanted.password)?;
+        let asked = Asked { name, email, email_key, password: wanted.password, key: wanted.key };
+        let (user, replayed) = match self.replay_sign_up(&asked, client).await? {
+            Some(user) => (user, true),
+            None => self.make_user(&asked, client).await?,
+        };
+        let token = self.rotate(&user, replaces).await?;
+        Ok(LoggedIn { user, token, replayed })
+    }
+
+    /// The user, and whether the user had been made before.
+    async fn make_user(&self, asked: &Asked, client: IpAddr) -> Result<(User, bool), AuthError> {
+        // Not counted before: an honest retry of a sign-up that was done is not another one.
         self.throttle.sign_up(client)?;
-        // A courtesy that spares the hash; what decides is the store's own check.
-        if self.people.credentials(&email_key).await?.is_some() {
-            return Err(AuthError::EmailTaken);
+        // A courtesy that spares the hash where nothing is to be recorded; what decides is the
+        // store's own check.
+        if asked.key.is_none() && self.people.credentials(&asked.email_key).await?.is_some() {
+            return Err(AuthError::EmailTaken { replayed: false });
         }
-        let password_hash = self.passwords.hash(wanted.password).await?;
-        let new = NewUser { role: Role::Person, name, email, email_key, password_hash };
-        let user = self.people.sign_up(new).await?.map_err(|EmailTaken| AuthError::EmailTaken)?;
-        self.rotate(user, replaces).await
+        let new = NewUser {
+            role: Role::Person,
+            name: asked.name.clone(),
+            email: asked.email.clone(),
+            email_key: asked.email_key.clone(),
+            password_hash: self.passwords.hash(asked.password.clone()).await?,
+        };
+        match self.people.sign_up(new, asked.key.clone()).await? {
+            Ok(user) => Ok((user, false)),
+            Err(SignUpRefusal::EmailTaken) => Err(AuthError::EmailTaken { replayed: false }),
+            // Somebody was faster under the same key: most likely the client itself.
+            Err(SignUpRefusal::KeyUsed) => {
+                let user = self.replay_sign_up(asked, client).await?;
+                Ok((user.ok_or(AuthError::IdempotencyKeyReused)?, true))
+            }
+        }
+    }
+
+    /// The user that the same request made before, if its key has been used. Whoever knows the key
+    /// learns no more from it than from a login, and is throttled like one.
+    async fn replay_sign_up(
+        &self,
+        asked: &Asked,
+        client: IpAddr,
+    ) -> Result<Option<User>, AuthError> {
+        let Some(key) = &asked.key else { return Ok(None) };
+        let Some(record) = self.people.sign_up_record(key.clone()).await? else { return Ok(None) };
+        if record.name != asked.name || record.email != asked.email {
+            return Err(AuthError::IdempotencyKeyReused);
+        }
+        if record.user.is_none() {
+            return Err(AuthError::EmailTaken { replayed: true });
+        }
+        let claim = LogIn { email: asked.email.clone(), password: asked.password.clone() };
+        match self.identify(claim, client).await {
+            Err(AuthError::WrongCredentials) => Err(AuthError::IdempotencyKeyReused),
+            identified => identified.map(Some),
+        }
     }
 
     /// Logs a user in. The session that the client had before, if any, is closed.
@@ -180,26 +258,31 @@ impl Auth {
         claim: LogIn,
         client: IpAddr,
         replaces: Option<&SessionToken>,
-    ) -> Result<(User, SessionToken), AuthError> {
+    ) -> Result<LoggedIn, AuthError> {
+        let user = self.identify(claim, client).await?;
+        let token = self.rotate(&user, replaces).await?;
+        Ok(LoggedIn { user, token, replayed: false })
+    }
+
+    async fn identify(&self, claim: LogIn, client: IpAddr) -> Result<User, AuthError> {
         let email_key = email_key(&claim.email);
         let attempt = self.throttle.log_in(client, &email_key)?;
         let checked = self.check_credentials(claim, &email_key).await;
         if !matches!(checked, Err(AuthError::WrongCredentials)) {
             attempt.give_back();
         }
-        self.rotate(checked?, replaces).await
+        checked
     }
 
     async fn rotate(
         &self,
-        user: User,
+        user: &User,
         replaces: Option<&SessionToken>,
-    ) -> Result<(User, SessionToken), AuthError> {
+    ) -> Result<SessionToken, AuthError> {
         if let Some(former) = replaces {
             self.sessions.close(former).await?;
         }
-        let token = self.sessions.open(user.clone()).await?;
-        Ok((user, token))
+        Ok(self.sessions.open(user.clone()).await?)
     }
 
     /// Closes a session.

@@ -3,16 +3,19 @@
 //! Never: a hash computed on an async thread, or a password kept. Bounds: 8 to 1 024 bytes; at most
 //! `hashes_max` hashes at a time, 19 MiB each; a wait for one's turn of at most `wait_max`.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Secret;
 
-/// The least length of a password, in bytes.
+/// The least length of a password, in characters.
 pub(crate) const PASSWORD_CHARS_MIN: usize = 8;
 /// The greatest length of a password, in bytes.
 pub(crate) const PASSWORD_BYTES_MAX: usize = 1_024;
@@ -73,9 +76,24 @@ impl Passwords {
         let task = tokio::task::spawn_blocking(move || {
             // Held by the work itself: a client that goes away does not make room for another.
             let _turn = turn;
+            step_back();
             work()
         });
         task.await.map_err(|error| PasswordError::Broken(error.to_string()))?
+    }
+}
+
+/// Lets everybody else go first: a flood of logins must not hold transfers up. The hashes still get
+/// their share, about a tenth of a processor that is wanted by others too. The blocking threads do
+/// nothing else but start and end the engine.
+fn step_back() {
+    const NICE: i32 = 10;
+    thread_local! {
+        static DONE: Cell<bool> = const { Cell::new(false) };
+    }
+    if !DONE.replace(true) {
+        // Where the system does not let us, hashes take as much as everybody.
+        let _ = setpriority_process(Some(gettid()), NICE);
     }
 }
 
@@ -118,21 +136,18 @@ mod tests {
         assert!(!passwords.verify(secret("Pa$$w0rd"), None).await.unwrap());
     }
 
+    /// Whether it takes as long is for a clock to say, and clocks are not for tests: it is the same
+    /// work, and it waits for the same turn.
     #[tokio::test]
     async fn an_unknown_user_costs_a_whole_hash() {
-        let passwords = Passwords::new(1, Duration::from_secs(5)).unwrap();
+        let passwords = Passwords::new(1, Duration::from_millis(20)).unwrap();
         let hash = passwords.hash(secret("Pa$$w0rd")).await.unwrap();
-        let mut known = Duration::MAX;
-        let mut unknown = Duration::MAX;
-        for _ in 0..5 {
-            let start = std::time::Instant::now();
-            assert!(!passwords.verify(secret("wrong one"), Some(hash.clone())).await.unwrap());
-            known = known.min(start.elapsed());
-            let start = std::time::Instant::now();
-            assert!(!passwords.verify(secret("wrong one"), None).await.unwrap());
-            unknown = unknown.min(start.elapsed());
-        }
-        assert!(unknown * 2 > known, "unknown {unknown:?}, known {known:?}");
+        let costs = |hash: &str| hash.rsplitn(3, '$').last().map(str::to_owned);
+        assert_eq!(costs(&passwords.dummy), costs(&hash));
+        assert!(costs(&hash).is_some_and(|costs| costs.contains("m=19456,t=2,p=1")));
+        let _turn = Arc::clone(&passwords.turns).acquire_owned().await.unwrap();
+        let refused = passwords.verify(secret("wrong one"), None).await;
+        assert!(matches!(refused, Err(PasswordError::Overloaded)));
     }
 
     #[tokio::test]

@@ -58,8 +58,15 @@ struct OutcomeLabels {
     code: &'static str,
 }
 
-/// Reads the depth of the engine's queue when somebody asks.
-struct QueueDepth(Box<dyn Fn() -> usize + Send + Sync>);
+/// A gauge that is read when somebody asks.
+pub(crate) struct Asked {
+    /// Its name, without the prefix.
+    pub(crate) name: &'static str,
+    /// What it tells.
+    pub(crate) help: &'static str,
+    /// Reads it.
+    pub(crate) read: Box<dyn Fn() -> u64 + Send + Sync>,
+}
 
 impl Metrics {
     /// All at zero.
@@ -77,8 +84,8 @@ impl Metrics {
         }
     }
 
-    /// Makes them readable at `/metrics`, with the engine's queue. To be called once.
-    pub(crate) fn publish(&self, queue_depth: impl Fn() -> usize + Send + Sync + 'static) {
+    /// Makes them readable at `/metrics`, with some that are read when asked for. To be called once.
+    pub(crate) fn publish(&self, asked: Vec<Asked>) {
         let mut registry = Registry::default();
         registry.register_with_unit(
             "http_server_request_duration",
@@ -115,7 +122,9 @@ impl Metrics {
             self.checkpoint_seconds.clone(),
         );
         kopeck.register("connections", "Connections that are open", self.connections.clone());
-        kopeck.register_collector(Box::new(QueueDepth(Box::new(queue_depth))));
+        for gauge in asked {
+            kopeck.register_collector(Box::new(gauge));
+        }
         let _ = self.registry.set(registry);
     }
 
@@ -213,18 +222,18 @@ impl EncodeLabelSet for OutcomeLabels {
 
 use prometheus_client::encoding::EncodeLabel;
 
-impl std::fmt::Debug for QueueDepth {
+impl std::fmt::Debug for Asked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("QueueDepth")
+        f.write_str(self.name)
     }
 }
 
-impl Collector for QueueDepth {
+impl Collector for Asked {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let gauge = ConstGauge::new(i64::try_from((self.0)()).unwrap_or(i64::MAX));
+        let gauge = ConstGauge::new(i64::try_from((self.read)()).unwrap_or(i64::MAX));
         let encoder = encoder.encode_descriptor(
-            "queue_operations",
-            "Operations that wait for the ledger",
+            self.name,
+            self.help,
             None,
             prometheus_client::metrics::MetricType::Gauge,
         )?;

@@ -12,12 +12,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use ledger::NAME_CHARS_MAX;
 use serde::Deserialize;
 
-use super::errors;
 use super::forms::{Field, Form};
 use super::language::Language;
 use super::layout::Layout;
 use super::text::Value;
 use super::visit::Visit;
+use super::{errors, form_key};
 use crate::auth::{self, AuthError, LogIn, Secret, SessionToken, SignUp, cookies};
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -45,14 +45,16 @@ struct LogOutPage {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct AccountInput {
-    form_token: String,
-    name: String,
-    email: String,
+    pub(crate) form_token: String,
+    key: String,
+    pub(crate) name: String,
+    pub(crate) email: String,
     password: Option<Secret>,
 }
 
 impl AccountInput {
-    fn password(&self) -> Secret {
+    /// The password, empty when none was sent.
+    pub(crate) fn password(&self) -> Secret {
         self.password.clone().unwrap_or_else(|| Secret::new(String::new()))
     }
 }
@@ -67,7 +69,7 @@ enum Door {
 }
 
 /// A refusal: the field it is about, if any, and the code.
-type Refusal = (Option<&'static str>, &'static str);
+pub(crate) type Refusal = (Option<&'static str>, &'static str);
 
 const STALE_FORM: Refusal = (None, "stale_form");
 
@@ -105,10 +107,11 @@ pub(crate) async fn sign_up(State(state): State<AppState>, visit: Visit, sent: S
         return page(Door::SignUp, &visit, &input, &refusals, StatusCode::UNPROCESSABLE_ENTITY);
     }
     let (name, email) = (input.name.clone(), input.email.clone());
-    let wanted = SignUp { name, email, password: input.password() };
+    let wanted =
+        SignUp { name, email, password: input.password(), key: form_key::read(&input.key) };
     let former = visit.caller.as_ref().map(|caller| &caller.token);
     match state.auth.sign_up(wanted, visit.client.address, former).await {
-        Ok((_, token)) => log_in_cookie(&state, &visit, &token),
+        Ok(done) => log_in_cookie(&state, &visit, &done.token),
         Err(error) => refused(Door::SignUp, &visit, &input, error),
     }
 }
@@ -132,7 +135,7 @@ pub(crate) async fn log_in(State(state): State<AppState>, visit: Visit, sent: Se
     let claim = LogIn { email: input.email.clone(), password: input.password() };
     let former = visit.caller.as_ref().map(|caller| &caller.token);
     match state.auth.log_in(claim, visit.client.address, former).await {
-        Ok((_, token)) => log_in_cookie(&state, &visit, &token),
+        Ok(done) => log_in_cookie(&state, &visit, &done.token),
         Err(error) => refused(Door::LogIn, &visit, &input, error),
     }
 }
@@ -181,7 +184,7 @@ fn log_in_cookie(state: &AppState, visit: &Visit, token: &SessionToken) -> Respo
 }
 
 /// Everything that is wrong with a sign-up, so that people put it right in one go.
-fn every_refusal(input: &AccountInput) -> Vec<Refusal> {
+pub(crate) fn every_refusal(input: &AccountInput) -> Vec<Refusal> {
     let password = input.password();
     let checks = [
         auth::parse_name(&input.name).err(),
@@ -208,12 +211,25 @@ fn page(
     let Ok(token) = visit.issue_token() else {
         return visit.error(StatusCode::INTERNAL_SERVER_ERROR);
     };
-    let mut form = form(door, visit.language, input, &token.text);
+    let key = match door {
+        Door::LogIn => None,
+        Door::SignUp if keeps_key(input, refusals) => Some(input.key.clone()),
+        Door::SignUp => form_key::fresh(),
+    };
+    let mut form = form(door, visit.language, input, key, &token.text);
     for (field, code) in refusals {
         form.refuse(*field, words(visit.language, &format!("error-{code}")));
     }
     let page = account_page(door, visit, form);
     token.answer(status, &page)
+}
+
+/// Whether sending the form again is the same request: unless it was refused for good, an earlier
+/// try may have been done without anybody being told.
+fn keeps_key(input: &AccountInput, refusals: &[Refusal]) -> bool {
+    let taken = AuthError::EmailTaken { replayed: false };
+    let settled = [taken.code(), AuthError::IdempotencyKeyReused.code()];
+    form_key::read(&input.key).is_some() && !refusals.iter().any(|(_, code)| settled.contains(code))
 }
 
 fn account_page(door: Door, visit: &Visit, form: Form) -> AccountPage {
@@ -242,7 +258,13 @@ fn account_page(door: Door, visit: &Visit, form: Form) -> AccountPage {
     AccountPage { layout, heading, lead, form, other_question, other_answer, other_address }
 }
 
-fn form(door: Door, language: Language, input: &AccountInput, form_token: &str) -> Form {
+fn form(
+    door: Door,
+    language: Language,
+    input: &AccountInput,
+    key: Option<String>,
+    form_token: &str,
+) -> Form {
     let email = Field::email(language.say("field-email"), &input.email);
     let (id, action, submit, fields) = match door {
         Door::SignUp => {
@@ -258,7 +280,7 @@ fn form(door: Door, language: Language, input: &AccountInput, form_token: &str) 
         }
     };
     let form_token = form_token.to_owned();
-    Form { id, action, submit, fields, form_token, key: None, problem: None }
+    Form { id, action, submit, fields, form_token, key, problem: None }
 }
 
 /// The words under a key, with the bounds that they name.
@@ -285,7 +307,8 @@ mod tests {
             AuthError::EmailMalformed,
             AuthError::PasswordTooShort,
             AuthError::PasswordTooLong,
-            AuthError::EmailTaken,
+            AuthError::EmailTaken { replayed: false },
+            AuthError::IdempotencyKeyReused,
             AuthError::WrongCredentials,
             AuthError::TooManyAttempts { retry_after: Duration::ZERO },
             AuthError::Overloaded,

@@ -4,17 +4,19 @@
 //! JavaScript. Bounds: every form is answered by a redirect or by itself with what is wrong; nothing
 //! is kept between two requests but cookies.
 
-mod account;
-mod amount_field;
+pub(crate) mod account;
+pub(crate) mod amount_field;
 mod assets;
 pub(crate) mod errors;
-mod format;
+mod form_key;
+pub(crate) mod format;
 mod forms;
 mod home;
-mod language;
+pub(crate) mod language;
 mod layout;
-mod money_form;
-mod money_forms;
+pub(crate) mod money_form;
+pub(crate) mod money_forms;
+mod statement;
 mod text;
 mod visit;
 mod wallet_words;
@@ -38,6 +40,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/signup", get(account::sign_up_page).post(account::sign_up))
         .route("/login", get(account::log_in_page).post(account::log_in))
         .route("/logout", get(account::log_out_page).post(account::log_out))
+        .route("/statement.csv", get(statement::csv))
         .route("/send", send)
         .route("/deposit", deposit)
         .route("/assets/{file}", get(assets::serve))

@@ -9,34 +9,32 @@
 use ledger::{Amount, Balance, DETAILS_CHARS_MAX, IdempotencyKey, MINOR_UNITS_MAX, Rejection};
 use serde::Deserialize;
 
+use super::form_key;
 use super::format;
 use super::forms::{Field, Form};
 use super::text::Value;
 use super::wallet_words::WalletWords;
 
-/// Tells these keys from those that programs choose.
-const KEY_PREFIX: &str = "form-";
-
 /// What a form that moves money sends. A field that is missing is an empty one.
 #[derive(Debug, Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct MoneyInput {
-    pub(super) form_token: String,
+    pub(crate) form_token: String,
     key: String,
-    pub(super) to: String,
-    pub(super) amount: String,
-    pub(super) details: String,
+    pub(crate) to: String,
+    pub(crate) amount: String,
+    pub(crate) details: String,
 }
 
 impl MoneyInput {
     /// The key that came with it, if a form of ours gave it.
-    pub(super) fn key(&self) -> Option<IdempotencyKey> {
-        form_key(&self.key)
+    pub(crate) fn key(&self) -> Option<IdempotencyKey> {
+        form_key::read(&self.key)
     }
 }
 
 /// A refusal: the field it is about, if any, and the code.
-pub(super) type Refusal = (Option<&'static str>, &'static str);
+pub(crate) type Refusal = (Option<&'static str>, &'static str);
 
 /// The form as it is to be shown: what was typed, and what is wrong with it.
 #[derive(Debug, Default)]
@@ -90,7 +88,7 @@ pub(super) fn form(
         Field::text("amount", amount, &typed.amount).typed_on("decimal"),
         Field::text("details", language.say("field-details"), &typed.details).optional(),
     ];
-    let key = if keeps_key { typed.key } else { fresh_key()? };
+    let key = if keeps_key { typed.key } else { form_key::fresh()? };
     let form_token = form_token.to_owned();
     let mut form = Form { id, action, submit, fields, form_token, key: Some(key), problem: None };
     for (field, code) in refusals {
@@ -120,29 +118,9 @@ fn explain(words: &WalletWords<'_>, balance: Option<Balance>, code: &str) -> Str
     language.say_with(&format!("error-{code}"), &values)
 }
 
-fn form_key(text: &str) -> Option<IdempotencyKey> {
-    IdempotencyKey::parse(text).ok().filter(|key| key.as_str().starts_with(KEY_PREFIX))
-}
-
-/// A key that no other form has: 128 random bits. `None`: the system gave no randomness.
-fn fresh_key() -> Option<String> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).ok()?;
-    Some(format!("{KEY_PREFIX}{:032x}", u128::from_be_bytes(random)))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{MoneyForm, MoneyInput, Rejection, form_key, fresh_key};
-
-    #[test]
-    fn keys_are_ours_and_all_different() {
-        let key = fresh_key().unwrap();
-        assert_eq!(form_key(&key).unwrap().as_str(), key);
-        assert_ne!(key, fresh_key().unwrap());
-        assert_eq!(form_key(""), None);
-        assert_eq!(form_key("somebody-else-s"), None);
-    }
+    use super::{MoneyForm, MoneyInput, Rejection};
 
     #[test]
     fn a_form_that_is_not_refused_for_good_keeps_a_good_key() {

@@ -11,9 +11,10 @@ use axum::extract::State;
 use axum::extract::rejection::FormRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use ledger::{Details, Rejection, WalletId};
+use ledger::{Currency, Details, Rejection, WalletId};
 
 use super::home::{self, HomeQuery};
+use super::language::Language;
 use super::money_form::{MoneyForm, MoneyInput, Refusal};
 use super::visit::Visit;
 use super::{account, amount_field, errors};
@@ -52,7 +53,7 @@ async fn submit(state: &AppState, visit: &Visit, sent: Sent, source: Source) -> 
             return again(state, visit, caller, form, StatusCode::FORBIDDEN).await;
         }
     };
-    let order = match read(&typed, visit, state) {
+    let order = match read(&typed, visit.language, state.ledger.currency()) {
         Ok(order) => order,
         Err(refusals) => {
             let form = MoneyForm::again(typed, refusals);
@@ -64,7 +65,7 @@ async fn submit(state: &AppState, visit: &Visit, sent: Sent, source: Source) -> 
         Source::Outside => state.teller.deposit(caller, order, Some(key)).await,
     };
     match done {
-        Ok(receipt) => Redirect::to(&format!("/?done={}", receipt.transfer.id)).into_response(),
+        Ok(moved) => Redirect::to(&format!("/?done={}", moved.transfer.id)).into_response(),
         Err(error) => refused(state, visit, caller, typed, error).await,
     }
 }
@@ -78,7 +79,7 @@ async fn refused(
 ) -> Response {
     let code = error.code();
     let form = match &error {
-        MoneyError::Rejection(rejection) => {
+        MoneyError::Refused { rejection, .. } => {
             MoneyForm::anew(typed, vec![(field_of(*rejection), code)])
         }
         MoneyError::Ledger(_) => MoneyForm::again(typed, vec![(None, code)]),
@@ -100,18 +101,21 @@ async fn again(
 }
 
 /// Understands what was typed, or says everything that is wrong with it.
-fn read(typed: &MoneyInput, visit: &Visit, state: &AppState) -> Result<Order, Vec<Refusal>> {
-    let currency = state.ledger.currency();
+pub(crate) fn read(
+    typed: &MoneyInput,
+    language: Language,
+    currency: Currency,
+) -> Result<Order, Vec<Refusal>> {
     let to = read_wallet(&typed.to).map_err(|code| (Some("to"), code));
     let amount = match typed.amount.trim() {
         "" => Err((Some("amount"), "amount_missing")),
-        text => amount_field::parse(text, visit.language, currency)
+        text => amount_field::parse(text, language, currency)
             .map_err(|rejection| (Some("amount"), rejection.code())),
     };
     let details =
         Details::parse(&typed.details).map_err(|rejection| (Some("details"), rejection.code()));
     match (to, amount, details) {
-        (Ok(to), Ok(amount), Ok(details)) => Ok(Order { to, amount, details }),
+        (Ok(to), Ok(amount), Ok(details)) => Ok(Order { to, amount, details, external_id: None }),
         (to, amount, details) => {
             Err([to.err(), amount.err(), details.err()].into_iter().flatten().collect())
         }
@@ -141,9 +145,11 @@ fn field_of(rejection: Rejection) -> Option<&'static str> {
         | Rejection::InsufficientFunds
         | Rejection::BalanceLimit => Some("amount"),
         Rejection::DetailsTooLong | Rejection::DetailsMalformed => Some("details"),
-        Rejection::NotTheBank | Rejection::IdempotencyKeyReused | Rejection::BankMustDeposit => {
-            None
-        }
+        Rejection::NotTheBank
+        | Rejection::IdempotencyKeyReused
+        | Rejection::ExternalIdReused
+        | Rejection::ExternalIdMalformed
+        | Rejection::BankMustDeposit => None,
     }
 }
 

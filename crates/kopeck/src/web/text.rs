@@ -75,7 +75,7 @@ impl Language {
     }
 
     /// Whether there are words under a key.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn knows(self, key: &str) -> bool {
         match self {
             Self::English => ENGLISH_BUNDLE.has_message(key),

@@ -1,0 +1,284 @@
+//! The command line: `kopeck` serves; its other commands do what they say.
+//!
+//! Owns the order of starting and stopping, and nothing else. `anyhow` is at home here: errors at
+//! start end in a sentence for a person.
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod auth;
+mod bank;
+mod clock;
+mod commands;
+mod config;
+mod edge;
+mod extract;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+mod health;
+mod idempotency;
+mod money;
+mod problem;
+mod receipt;
+mod routes;
+mod server;
+mod sheet;
+mod state;
+mod statement;
+mod telemetry;
+mod web;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use ledger::{Currency, LedgerError};
+use store_sqlite::{Observer, Options, Recovered, SqliteStore};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{
+    Bank, BankEnvironment, Cli, Command, Directory, LogFormat, Place, Probe, Serve,
+};
+use crate::state::AppState;
+use crate::telemetry::{Asked, Metrics};
+
+/// How often sessions that ended by themselves are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How long answers may take to leave when the engine has halted.
+const HALT_FLUSH: Duration = Duration::from_secs(1);
+/// How long the engine's threads may take to end when it has halted.
+const HALT_CLOSE_MAX: Duration = Duration::from_secs(2);
+/// How many operations may wait when only the bank's password is set.
+const QUEUE_OF_ONE: usize = 1_024;
+
+/// Does what the command line says, until it is done. Errors go to standard error in a sentence.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => start(cli.serve),
+        Some(Command::Serve(options)) => start(*options),
+        Some(Command::Bank(Bank::SetPassword(directory))) => set_password(directory),
+        Some(Command::Health(probe)) => ask_health(probe),
+        Some(Command::Backup(wanted)) => commands::backup::run(wanted),
+        Some(Command::Restore(wanted)) => commands::restore::run(wanted),
+        Some(Command::Export(wanted)) => commands::export::run(wanted),
+        Some(Command::Checkpoint(wanted)) => commands::checkpoint::run(&wanted),
+        // Their statuses say more than that something failed.
+        Some(Command::Check(wanted)) => return commands::check::run(wanted),
+        Some(Command::VerifyReceipt(wanted)) => return commands::verify_receipt::run(&wanted),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kopeck: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(options: Serve) -> anyhow::Result<()> {
+    telemetry::start_log(options.log_format, &options.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve(options));
+    // Whatever is still there has had its time.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+async fn serve(options: Serve) -> anyhow::Result<()> {
+    // From the first moment, so that a signal during the recovery is not lost.
+    let stop = stop_signal()?;
+    let metrics = Arc::new(Metrics::new());
+    let (store, recovered) = open(
+        options.place.directory.data.clone(),
+        Some(options.place.currency),
+        (options.queue_operations_max, Some(options.idempotency_window_hours)),
+        Arc::clone(&metrics) as Arc<dyn Observer>,
+    )
+    .await?;
+    metrics.publish(gauges(&store, options.idempotency_window_hours));
+    let state = AppState::new(Arc::new(store.clone()), Arc::new(store.clone()), options, metrics)?;
+    // Before the bank is made: its password is shown once, so nothing may fail between the two.
+    let listen = state.config.listen;
+    let listener = server::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
+    let made = bank::ensure(&*state.people, &state.auth.passwords, BankEnvironment::read()).await?;
+    announce(&state.config, &listener, &recovered, made)?;
+    tokio::spawn(forget_sessions(state.clone()));
+
+    let stopped = async {
+        tokio::select! {
+            () = stop => {
+                tracing::info!("stopping: finishing what was accepted");
+                state.config.shutdown_seconds
+            }
+            reason = store.halted() => {
+                tracing::error!(reason, "the engine halted; the service stops and recovers when started again");
+                HALT_FLUSH
+            }
+        }
+    };
+    server::serve(listener, routes::router(state.clone()), &state, stopped).await;
+    close(store).await
+}
+
+/// What is read when somebody asks for the metrics.
+fn gauges(store: &SqliteStore, key_window: Duration) -> Vec<Asked> {
+    let (queue, keys) = (store.clone(), store.clone());
+    vec![
+        Asked {
+            name: "queue_operations",
+            help: "Operations that wait for the ledger",
+            read: Box::new(move || queue.queue_depth() as u64),
+        },
+        Asked {
+            name: "idempotency_keys_in_files",
+            help: "Idempotency keys that are remembered, but for the newest, which are in memory",
+            read: Box::new(move || keys.keys_in_files()),
+        },
+        Asked {
+            name: "idempotency_window_seconds",
+            help: "How long an idempotency key is remembered, at least",
+            read: Box::new(move || key_window.as_secs()),
+        },
+    ]
+}
+
+/// Ends the engine. It may also have halted while the service was stopping.
+async fn close(store: SqliteStore) -> anyhow::Result<()> {
+    let closing = store.clone();
+    let closed = tokio::task::spawn_blocking(move || closing.close());
+    if store.halt_reason().is_none() {
+        closed.await?;
+    } else if tokio::time::timeout(HALT_CLOSE_MAX, closed).await.is_err() {
+        // A disk that fails may also hang. What was acknowledged is safe; nothing else is waited for.
+        tracing::error!("the engine's threads do not end and are left behind");
+    }
+    match store.halt_reason() {
+        Some(reason) => anyhow::bail!("the engine halted: {reason}"),
+        None => Ok(()),
+    }
+}
+
+async fn open(
+    dir: PathBuf,
+    currency: Option<Currency>,
+    (queue_operations_max, key_window): (usize, Option<Duration>),
+    observer: Arc<dyn Observer>,
+) -> anyhow::Result<(SqliteStore, Recovered)> {
+    let runtime = tokio::runtime::Handle::current();
+    let deliver = Arc::new(move |answers: Box<dyn FnOnce() + Send>| {
+        runtime.spawn(async move { answers() });
+    });
+    let options = Options { dir, currency, queue_operations_max, key_window, observer, deliver };
+    Ok(tokio::task::spawn_blocking(move || SqliteStore::open(options)).await??)
+}
+
+/// Resolves at SIGTERM or Ctrl-C. A second one ends the process at once.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (send, receive) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut send = Some(send);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            match send.take() {
+                Some(send) => drop(send.send(())),
+                // The data are safe whenever the process ends; only answers may be lost.
+                None => std::process::exit(130),
+            }
+        }
+    });
+    Ok(async move {
+        if receive.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+/// Says on standard output where it listens, where the data lie, and what was recovered.
+fn announce(
+    options: &Serve,
+    listener: &TcpListener,
+    recovered: &Recovered,
+    made: Option<bank::Made>,
+) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let url = format!("http://{}/", listener.local_addr()?);
+    let Place { directory: Directory { data }, currency } = &options.place;
+    let Recovered { created, wallets, operations, replayed, elapsed } = recovered;
+    let text = match options.log_format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        format => format == LogFormat::Text,
+    };
+    if let Some(bank::Made { email, password }) = made {
+        writeln!(out, "The bank was made. This is shown once:")?;
+        writeln!(out, "  e-mail    {email}\n  password  {}", password.reveal())?;
+    }
+    if text {
+        let version = env!("CARGO_PKG_VERSION");
+        let fresh = if *created { ", new" } else { "" };
+        writeln!(out, "kopeck {version}")?;
+        writeln!(out, "  listening on  {url}")?;
+        writeln!(out, "  data in       {} ({currency}{fresh})", data.display())?;
+        writeln!(
+            out,
+            "  recovered     {wallets} wallets, {operations} operations ({replayed} replayed) in \
+             {elapsed:.1?}"
+        )?;
+    } else {
+        let line = serde_json::json!({
+            "message": "listening",
+            "version": env!("CARGO_PKG_VERSION"),
+            "url": url,
+            "data": data.display().to_string(),
+            "currency": currency.code(),
+            "created": created,
+            "wallets": wallets,
+            "operations": operations,
+            "replayed": replayed,
+            "recovery_seconds": elapsed.as_secs_f64(),
+        });
+        writeln!(out, "{line}")?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+async fn forget_sessions(state: AppState) {
+    let mut every = tokio::time::interval(FORGET_EVERY);
+    loop {
+        every.tick().await;
+        match state.auth.sessions.forget_ended().await {
+            // A stop that came first is nothing to warn of: the next start forgets them.
+            Ok(()) | Err(LedgerError::Closed) => {}
+            Err(error) => tracing::warn!(%error, "could not forget ended sessions"),
+        }
+    }
+}
+
+fn ask_health(probe: Probe) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(health::ask(probe.listen))
+}
+
+fn set_password(directory: Directory) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let unobserved = Arc::new(store_sqlite::Unobserved);
+        let (store, _) = open(directory.data, None, (QUEUE_OF_ONE, None), unobserved).await?;
+        let set = bank::set_password(&store).await;
+        tokio::task::spawn_blocking(move || store.close()).await?;
+        let bank = set?;
+        println!("The password of the bank ({}) is set; its sessions are closed.", bank.email);
+        Ok(())
+    })
+}
