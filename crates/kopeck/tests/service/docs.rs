@@ -25,6 +25,10 @@ async fn every_route_is_described_and_answers() {
     assert_eq!(
         described,
         [
+            "get /api/checkpoint",
+            "get /api/operations/{operation_id}/receipt",
+            "get /api/statement.csv",
+            "get /api/statement.jsonl",
             "get /api/wallet",
             "post /api/external_to_wallet",
             "post /api/login",

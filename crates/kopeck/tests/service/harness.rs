@@ -73,6 +73,14 @@ impl Service {
         self.start_again_in_environment(&bank)
     }
 
+    /// Starts one again with further options; another data directory, say.
+    pub(crate) fn start_again_with(&self, options: &[&str]) -> Self {
+        let bank = [("BANK_EMAIL", BANK_EMAIL), ("BANK_PASS", BANK_PASS)];
+        let further = options.iter().map(ToString::to_string);
+        let options = self.options.iter().cloned().chain(further).collect();
+        Self::spawn(Arc::clone(&self.home), options, &bank)
+    }
+
     /// Starts one again on the same directory, with this environment.
     pub(crate) fn start_again_in_environment(&self, environment: &[(&str, &str)]) -> Self {
         Self::spawn(Arc::clone(&self.home), self.options.clone(), environment)
@@ -288,6 +296,12 @@ impl Client {
         let answer = Answer { status, headers, text, body };
         self.contract.check(&method, &path, &answer).await;
         Ok(answer)
+    }
+
+    /// Logs somebody in who has [`PASSWORD`].
+    pub(crate) async fn log_in(&self, email: &str) {
+        let claim = json!({"email": email, "password": PASSWORD});
+        self.post("/api/login", &claim).await.expect_ok();
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -9,16 +9,22 @@
 )]
 
 mod account;
+mod backup;
 mod bank;
 mod browser;
+mod check;
 mod contention;
 mod contract;
 mod docs;
 mod edge;
 mod harness;
+mod hostile;
 mod input;
+mod keys;
 mod killed;
 mod money;
 mod operations;
+mod receipts;
+mod statement;
 mod storage;
 mod wallet;

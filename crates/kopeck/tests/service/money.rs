@@ -115,15 +115,3 @@ async fn only_the_bank_brings_money_in() {
     }
     assert_eq!(anna.client.balance().await, "0.00");
 }
-
-#[tokio::test]
-async fn an_idempotency_key_is_not_ignored() {
-    let service = Service::start();
-    let anna = service.sign_up_with("anna", "5").await;
-    for path in ["/api/external_to_wallet", "/api/wallet_to_wallet"] {
-        let request = anna.client.request("POST", path).header("idempotency-key", "7");
-        let request = request.json(&json!({"wallet_id": 1, "amount": 1}));
-        anna.client.send(request).await.expect_problem(400, "idempotency_key_unsupported");
-    }
-    assert_eq!(anna.client.balance().await, "5.00");
-}

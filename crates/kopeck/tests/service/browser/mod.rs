@@ -23,6 +23,7 @@ struct Words {
     log_in: &'static str,
     send: &'static str,
     done: &'static str,
+    download: &'static str,
     point: char,
 }
 
@@ -32,6 +33,7 @@ const ENGLISH: Words = Words {
     log_in: "Log in",
     send: "Send",
     done: "Done: ",
+    download: "Download as CSV",
     point: '.',
 };
 const RUSSIAN: Words = Words {
@@ -40,6 +42,7 @@ const RUSSIAN: Words = Words {
     log_in: "Войти",
     send: "Перевести",
     done: "Готово: ",
+    download: "Скачать в CSV",
     point: ',',
 };
 
@@ -201,6 +204,7 @@ async fn pay(browser: &Browser, words: Words) {
     assert_eq!(history(browser).await, 2);
     let newest = browser.text("#history tbody tr").await;
     assert!(newest.contains("lunch") && newest.contains(&words.number("11.10")), "{newest}");
+    assert_eq!(browser.text("#download").await, words.download);
     browser.inspect("wallet-paid").await;
     // The address of that page pays nothing when it is loaded again.
     browser.client.refresh().await.unwrap();
