@@ -8,11 +8,14 @@ COPY Cargo.toml Cargo.lock ./
 COPY crates/ledger/Cargo.toml crates/ledger/
 COPY crates/store-sqlite/Cargo.toml crates/store-sqlite/
 COPY crates/kopeck/Cargo.toml crates/kopeck/
+COPY tools/checker/Cargo.toml tools/checker/
 RUN for crate in ledger store-sqlite kopeck; do mkdir crates/$crate/src; done \
     && touch crates/ledger/src/lib.rs crates/store-sqlite/src/lib.rs \
-    && echo 'fn main() {}' > crates/kopeck/src/main.rs \
-    && mkdir -p crates/store-sqlite/benches crates/kopeck/tests/service \
-    && touch crates/store-sqlite/benches/engine.rs crates/kopeck/tests/service/main.rs \
+    && touch crates/kopeck/src/lib.rs && echo 'fn main() {}' > crates/kopeck/src/main.rs \
+    && mkdir -p crates/store-sqlite/benches crates/kopeck/tests/service crates/kopeck/tests/faults tools/checker/src \
+    && touch crates/store-sqlite/benches/engine.rs crates/store-sqlite/benches/backup.rs crates/store-sqlite/benches/check.rs \
+        crates/kopeck/tests/service/main.rs crates/kopeck/tests/faults/main.rs crates/kopeck/tests/faults/kopeck_planted.rs \
+        tools/checker/src/lib.rs \
     && cargo build --release --locked --package kopeck
 
 COPY crates crates

@@ -1,5 +1,6 @@
 -- wrk's side of `bench/http`: which request each connection sends next, and the result in one line.
--- Arguments: the path, and a file with a line for each session: its wallet, and its cookie.
+-- Arguments: the path, a file with a line for each session: its wallet, and its cookie; and the name
+-- of the header that gets a random UUID with every request.
 --
 -- wrk gives each thread a state of its own and does not tell connections apart, so every request
 -- takes a session at random, and pays one kopeck to another wallet at random.
@@ -12,6 +13,8 @@ function setup(thread)
 end
 
 local requests = {}
+local mark = "KEYSTANDSHERE"
+local random, format = math.random, string.format
 
 function init(args)
   math.randomseed(os.time() * 1000 + number)
@@ -26,14 +29,19 @@ function init(args)
     for _, to in ipairs(sessions) do
       if to.wallet ~= from.wallet then
         local body = '{"wallet_id":' .. to.wallet .. ',"amount":0.01}'
-        requests[#requests + 1] = wrk.format("POST", path, headers, body)
+        headers[args[3]] = mark
+        local before, after = wrk.format("POST", path, headers, body):match("^(.*)" .. mark .. "(.*)$")
+        requests[#requests + 1] = { before, after }
       end
     end
   end
 end
 
 function request()
-  return requests[math.random(#requests)]
+  local parts = requests[random(#requests)]
+  local key = format("%08x-%04x-4%03x-%04x-%06x%06x", random(0, 0xffffffff), random(0, 0xffff),
+    random(0, 0xfff), random(0x8000, 0xbfff), random(0, 0xffffff), random(0, 0xffffff))
+  return parts[1] .. key .. parts[2]
 end
 
 -- "status" counts answers from 400 on; nothing here is answered by a redirect.
