@@ -169,6 +169,11 @@ pub(crate) struct Serve {
     #[arg(long, env = "KOPECK_BODY_BYTES_MAX", default_value_t = 65_536, value_name = "BYTES")]
     pub(crate) body_bytes_max: usize,
 
+    /// Threads that read requests and write answers; 0 means one for each processor but one, which
+    /// is left to the thread that writes the data.
+    #[arg(long, env = "KOPECK_HTTP_THREADS", default_value_t = 0, value_name = "COUNT")]
+    pub(crate) http_threads: usize,
+
     /// How long requests that were accepted may take to finish when the service stops.
     #[arg(
         long,

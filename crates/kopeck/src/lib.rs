@@ -44,6 +44,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{
     Bank, BankEnvironment, Cli, Command, Directory, LogFormat, Place, Probe, Serve,
 };
+use crate::routes::Routes;
 use crate::state::AppState;
 use crate::telemetry::{Asked, Metrics};
 
@@ -83,7 +84,12 @@ pub fn run() -> ExitCode {
 
 fn start(options: Serve) -> anyhow::Result<()> {
     telemetry::start_log(options.log_format, &options.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let threads = match options.http_threads {
+        0 => std::thread::available_parallelism().map_or(1, |all| all.get().max(2) - 1),
+        threads => threads,
+    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let served = runtime.block_on(serve(options));
     // Whatever is still there has had its time.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -122,7 +128,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
             }
         }
     };
-    server::serve(listener, routes::router(state.clone()), &state, stopped).await;
+    server::serve(listener, Routes::new(state.clone()), &state, stopped).await;
     close(store).await
 }
 

@@ -12,6 +12,8 @@ mod wallet;
 pub(crate) mod wire;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::handler::Handler;
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Response};
@@ -57,6 +59,14 @@ pub(crate) fn routes() -> Router<AppState> {
         .config(Config::default().validator_url("none"));
     let docs = Router::new().merge(docs).layer(map_response(with_own_page));
     routes.merge(docs)
+}
+
+/// Where money is moved from wallet to wallet.
+pub(crate) const TRANSFER: &str = "/api/wallet_to_wallet";
+
+/// Answers a POST to [`TRANSFER`] as the route table would.
+pub(crate) async fn transfer(request: Request, state: AppState) -> Response {
+    transfers::wallet_to_wallet.call(request, state).await
 }
 
 /// The answer for paths that nobody knows.

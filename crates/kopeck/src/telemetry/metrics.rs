@@ -45,10 +45,29 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
 }
 
+/// A route of the route table.
+#[derive(Debug, Clone)]
+pub(crate) enum Route {
+    /// One that is known without the table.
+    Known(&'static str),
+    /// One that the table found.
+    Matched(MatchedPath),
+}
+
+impl Route {
+    /// Its pattern, as the table has it.
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Known(path) => path,
+            Self::Matched(path) => path.as_str(),
+        }
+    }
+}
+
 /// Of which route, which method, and how answered.
 #[derive(Debug, Clone)]
 struct RequestLabels {
-    route: Option<MatchedPath>,
+    route: Option<Route>,
     method: &'static str,
     status: u16,
 }
@@ -131,16 +150,12 @@ impl Metrics {
     /// Counts a request that was answered.
     pub(crate) fn count_request(
         &self,
-        route: Option<&MatchedPath>,
+        route: Option<Route>,
         method: &Method,
         status: StatusCode,
         elapsed: Duration,
     ) {
-        let labels = RequestLabels {
-            route: route.cloned(),
-            method: known_method(method),
-            status: status.as_u16(),
-        };
+        let labels = RequestLabels { route, method: known_method(method), status: status.as_u16() };
         self.requests.get_or_create(&labels).observe(elapsed.as_secs_f64());
     }
 
@@ -186,7 +201,7 @@ impl store_sqlite::Observer for Metrics {
 
 impl RequestLabels {
     fn route(&self) -> &str {
-        self.route.as_ref().map_or("", MatchedPath::as_str)
+        self.route.as_ref().map_or("", Route::as_str)
     }
 }
 

@@ -7,4 +7,4 @@ mod log;
 mod metrics;
 
 pub(crate) use log::start_log;
-pub(crate) use metrics::{Asked, Metrics};
+pub(crate) use metrics::{Asked, Metrics, Route};
