@@ -400,13 +400,25 @@ async fn named(service: &mut Service, why: &str) -> anyhow::Result<End> {
     }
 }
 
-/// The history and all balances are as they were; a key finds its answer; and one transfer more
-/// does what it must.
+/// The history and all balances are as they were, each its own owner's; a key finds its answer; more
+/// than there is cannot be paid; and one transfer more does what it must.
 async fn read_all_and_go_on(sessions: &[Session], original: &Original) -> anyhow::Result<Seen> {
     for (session, expected) in sessions.iter().zip(&original.pages) {
         match session.page(PAGE_ENTRIES, None).await {
-            Ok(page) => check_page(&page, expected.balance, &expected.entries)?,
+            Ok(page) => {
+                ensure!(page.wallet_id == session.wallet, "{}'s wallet was served", page.wallet_id);
+                check_page(&page, expected.balance, &expected.entries)?;
+            }
             Err(unread) => return not_served(unread),
+        }
+    }
+    for (payer, page) in original.pages.iter().enumerate().skip(1) {
+        let amount = page.balance + 1;
+        let too_much = Order { amount, key: "too much".to_owned(), ..order(sessions, payer) };
+        match send(sessions, &too_much).await? {
+            Reply::Unknown { why } => return Ok(Seen::Unanswered(why)),
+            Reply::Fail { code, .. } if code == "insufficient_funds" => {}
+            other => bail!("more than there is was paid: {other:?}"),
         }
     }
     let (order, answer) = &original.done;
