@@ -78,7 +78,7 @@ impl Passwords {
             step_back();
             work()
         });
-        task.await.map_err(|error| PasswordError::Broken(error.to_string()))?
+        task.await.map_err(broken)?
     }
 }
 
@@ -98,17 +98,15 @@ fn step_back() {
 
 /// OWASP's parameters for Argon2id: 19 MiB, two passes, one lane.
 fn argon2() -> Result<Argon2<'static>, PasswordError> {
-    let params = Params::new(19_456, 2, 1, None)
-        .map_err(|error| PasswordError::Broken(error.to_string()))?;
+    let params = Params::new(19_456, 2, 1, None).map_err(broken)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
 /// The PHC string of a hash that nobody computed: random bytes in its place. To find that a password
 /// does not fit it is the same work as with any other, and a start need not wait for it to be made.
 fn hash_of_nothing() -> Result<String, PasswordError> {
-    let broken = |error: argon2::password_hash::phc::Error| PasswordError::Broken(error.to_string());
     let mut bytes = [0; Params::DEFAULT_OUTPUT_LEN];
-    getrandom::fill(&mut bytes).map_err(|error| PasswordError::Broken(error.to_string()))?;
+    getrandom::fill(&mut bytes).map_err(broken)?;
     let nothing = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
@@ -119,17 +117,21 @@ fn hash_of_nothing() -> Result<String, PasswordError> {
     Ok(nothing.to_string())
 }
 
+fn broken(error: impl std::fmt::Display) -> PasswordError {
+    PasswordError::Broken(error.to_string())
+}
+
 /// Hashes on the calling thread.
 pub(crate) fn hash_now(password: &Secret) -> Result<String, PasswordError> {
     let hash = argon2()?.hash_password(password.reveal().as_bytes());
-    hash.map(|hash| hash.to_string()).map_err(|error| PasswordError::Broken(error.to_string()))
+    hash.map(|hash| hash.to_string()).map_err(broken)
 }
 
 fn verify_now(password: &Secret, hash: &str) -> Result<bool, PasswordError> {
     match argon2()?.verify_password(password.reveal().as_bytes(), hash) {
         Ok(()) => Ok(true),
         Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(error) => Err(PasswordError::Broken(error.to_string())),
+        Err(error) => Err(broken(error)),
     }
 }
 
