@@ -414,7 +414,7 @@ async fn read_all_and_go_on(sessions: &[Session], original: &Original) -> anyhow
     }
     for (payer, page) in original.pages.iter().enumerate().skip(1) {
         let amount = page.balance + 1;
-        let too_much = Order { amount, key: "too much".to_owned(), ..order(sessions, payer) };
+        let too_much = Order { amount, key: "too-much".to_owned(), ..order(sessions, payer) };
         match send(sessions, &too_much).await? {
             Reply::Unknown { why } => return Ok(Seen::Unanswered(why)),
             Reply::Fail { code, .. } if code == "insufficient_funds" => {}
