@@ -180,9 +180,7 @@ pub(crate) fn credentials(
 
 pub(crate) fn bank(connection: &Connection) -> rusqlite::Result<Option<User>> {
     connection
-        .prepare_cached(
-            "SELECT user_id, wallet_id, role, name, email FROM user WHERE user_id = 1",
-        )?
+        .prepare_cached("SELECT user_id, wallet_id, role, name, email FROM user WHERE user_id = 1")?
         .query_row((), read_user)
         .optional()
 }

@@ -176,12 +176,8 @@ fn a_log_that_lost_acknowledged_operations_is_named() {
     assert!(found.damages[0].detail.contains(lost) && found.operations < 5, "{found:?}");
     let elsewhere = tempfile::TempDir::new().unwrap();
     let file = elsewhere.path().join("backup.db");
-    let backup = Backup {
-        data: crashed.path(),
-        file: &file,
-        replace: false,
-        log_grows_bytes_max: u64::MAX,
-    };
+    let backup =
+        Backup { data: crashed.path(), file: &file, replace: false, log_grows_bytes_max: u64::MAX };
     let unwatched: Arc<dyn Watch> = Arc::new(Unwatched);
     let error = store_sqlite::backup(&backup, &unwatched).unwrap_err().to_string();
     assert!(error.contains(lost) && !file.exists(), "{error}");

@@ -108,7 +108,8 @@ fn a_person_is_never_taken_for_another() {
     let when_read = |change: &str, number: u64| {
         let engine = Engine::with_people(2);
         let engine = engine.reopen_after(|file| file.execute_batch(change).unwrap()).unwrap();
-        let email = if number == 1 { "bank@localhost".to_owned() } else { "2@localhost".to_owned() };
+        let email =
+            if number == 1 { "bank@localhost".to_owned() } else { "2@localhost".to_owned() };
         let error = wait(engine.store.credentials(&email)).unwrap_err().to_string();
         assert!(error.contains(&format!("user {number} and wallet {number}")), "{error}");
         assert!(wait(engine.store.halted()).contains("do not belong together"));
