@@ -61,8 +61,9 @@ pub(crate) struct ReceiptText {
     /// The same in microseconds since 1970-01-01T00:00:00Z.
     #[schema(example = 1_769_862_896_789_012_i64)]
     time_us: i64,
-    /// What stands for the idempotency key, in hexadecimal; all zeros without one.
-    #[schema(pattern = "^[0-9a-f]{16}$", example = "0000000000000000")]
+    /// What stands for the idempotency key, or for the lack of one, without telling it; in
+    /// hexadecimal.
+    #[schema(pattern = "^[0-9a-f]{16}$", example = "6a3f08d1c29be754")]
     key_mark: String,
     /// The sender's note, if there is one.
     #[schema(required, example = "Перевод из Тинькофф")]

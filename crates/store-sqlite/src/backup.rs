@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::connection::beside;
+use crate::connection::{beside, inspect_log_at_rest};
 use crate::copy::{self, CopyError, Done, Watch};
 use crate::directory;
 
@@ -39,6 +39,7 @@ pub fn backup(backup: &Backup<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyE
 fn make(backup: &Backup<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyError> {
     let began = Instant::now();
     check_place(backup)?;
+    inspect_log_at_rest(backup.data)?;
     let folder = copy::folder(backup.file);
     let partial = Partial::of(backup.file)?;
     copy::copy(

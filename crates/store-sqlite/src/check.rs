@@ -28,7 +28,7 @@ pub use self::findings::{Finding, Place};
 use self::people::Wallets;
 use self::replay::Replay;
 use crate::chain::Links;
-use crate::connection::connect_to_read;
+use crate::connection::{connect_to_read, inspect_log_at_rest};
 use crate::copy::{Step, Watch};
 use crate::readers::ReadError;
 use crate::receipts::{self, Spans};
@@ -106,7 +106,14 @@ pub enum CheckError {
 
 /// Checks a data file. Blocks.
 pub fn check(wanted: &Check<'_>, watch: &dyn Watch) -> Result<Checked, CheckError> {
-    check_file(&directory::file(wanted.data), wanted.published, watch)
+    let mut findings = Findings::default();
+    match inspect_log_at_rest(wanted.data) {
+        Err(damage @ OpenError::LogDamaged(_)) => {
+            findings.add("log_damaged", Place::Whole, damage.to_string());
+        }
+        inspected => inspected?,
+    }
+    check_with(&directory::file(wanted.data), wanted.published, watch, findings)
 }
 
 /// Checks a data file wherever it is.
@@ -115,9 +122,18 @@ pub(crate) fn check_file(
     published: Option<Checkpoint>,
     watch: &dyn Watch,
 ) -> Result<Checked, CheckError> {
+    check_with(file, published, watch, Findings::default())
+}
+
+/// Adds to what was found before.
+fn check_with(
+    file: &Path,
+    published: Option<Checkpoint>,
+    watch: &dyn Watch,
+    mut findings: Findings,
+) -> Result<Checked, CheckError> {
     let began = Instant::now();
     let mut report = Report::default();
-    let mut findings = Findings::default();
     match check_all(file, published, watch, &mut report, &mut findings) {
         Err(CheckError::Sqlite(error) | CheckError::Open(OpenError::Sqlite(error)))
             if is_damage(&error) =>
@@ -176,6 +192,7 @@ fn check_all(
 
 /// What the whole book is now, read from its file beside whoever writes to it.
 pub fn checkpoint(data: &Path) -> Result<Checkpoint, CheckError> {
+    inspect_log_at_rest(data)?;
     let connection = open(&directory::file(data))?;
     let links = Links::of(&connection, schema::currency(&connection)?)?;
     within_one_state(&connection, |connection| {

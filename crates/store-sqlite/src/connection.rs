@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::{OpenError, log, schema};
+use crate::{OpenError, directory, log, schema};
 
 /// The page size of a new data file, in bytes.
 const PAGE_BYTES: i64 = 4_096;
@@ -46,6 +46,23 @@ pub(crate) fn inspect_log(file: &Path) -> Result<(), OpenError> {
     inspected
         .map_err(|error| OpenError::Unusable { path: log, error })?
         .map_err(|damage| OpenError::LogDamaged(damage.to_string()))
+}
+
+/// The same for whoever only reads: what is missing must not be passed over by a check or a backup
+/// either. The log of a directory in use is not judged, for it is written to; its engine did so.
+pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
+    let in_use = || {
+        let found = directory::is_in_use(data);
+        found.map_err(|error| OpenError::Unusable { path: data.to_owned(), error })
+    };
+    if in_use()? {
+        return Ok(());
+    }
+    match inspect_log(&directory::file(data)) {
+        // Somebody who came meanwhile has written to it.
+        Err(OpenError::LogDamaged(_)) if in_use()? => Ok(()),
+        inspected => inspected,
+    }
 }
 
 /// The last connection that is closed would else make a checkpoint, and say nothing when a sync of

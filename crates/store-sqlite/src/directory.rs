@@ -53,6 +53,21 @@ pub(crate) fn leftover(path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// Whether a process has the directory now. Where none ever was, there is no lock.
+pub(crate) fn is_in_use(path: &Path) -> io::Result<bool> {
+    let lock = match File::open(path.join(LOCK)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    // Shared, and let go of at once: a start that comes at this moment waits longer than that.
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// The data file of a directory that need not be this process's.
 pub(crate) fn file(path: &Path) -> PathBuf {
     path.join(FILE)

@@ -12,7 +12,7 @@ use ledger::{Currency, Entry, OperationId, Transfer, WalletId};
 use rusqlite::Connection;
 
 use crate::chain::{self, ChainDamage, Links, Verifier};
-use crate::connection::connect_to_read;
+use crate::connection::{connect_to_read, inspect_log_at_rest};
 use crate::readers::{ReadError, follows, previous_transfer, transfer};
 use crate::rows::KeptTransfer;
 use crate::{OpenError, directory, people, rows, schema};
@@ -72,6 +72,7 @@ impl Export {
         if !directory::has_file(data) {
             return Err(OpenError::NotThere(data.to_owned()).into());
         }
+        inspect_log_at_rest(data)?;
         let file = directory::file(data);
         let connection = connect_to_read(&file)?;
         schema::refuse_others(&connection)?;

@@ -9,6 +9,8 @@ use ledger::{
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use crate::rows;
+
 /// A write that concerns no money and is answered with nothing.
 pub(crate) enum PeopleWrite {
     SetPassword(UserId, String),
@@ -178,10 +180,7 @@ pub(crate) fn credentials(
 
 pub(crate) fn bank(connection: &Connection) -> rusqlite::Result<Option<User>> {
     connection
-        .prepare_cached(
-            "SELECT user_id, wallet_id, role, name, email FROM user
-             WHERE user_id = 1 AND role = 'bank'",
-        )?
+        .prepare_cached("SELECT user_id, wallet_id, role, name, email FROM user WHERE user_id = 1")?
         .query_row((), read_user)
         .optional()
 }
@@ -192,8 +191,12 @@ pub(crate) fn session(
 ) -> rusqlite::Result<Option<(Session, User)>> {
     connection
         .prepare_cached(
+            // The index has the user's number once more: if one of the two was changed, nobody is
+            // let into the wallet of somebody else.
             "SELECT user.user_id, wallet_id, role, name, email, opened_us, seen_us
-             FROM session JOIN user USING (user_id) WHERE token_hash = ?",
+             FROM session JOIN user USING (user_id) WHERE token_hash = ?1
+                 AND EXISTS (SELECT 1 FROM session AS again INDEXED BY session_user
+                             WHERE again.user_id = session.user_id AND again.token_hash = ?1)",
         )?
         .query_row([token_hash], |row| {
             let user = read_user(row)?;
@@ -212,15 +215,36 @@ pub(crate) fn session(
 pub(crate) fn owner(connection: &Connection, wallet: WalletId) -> rusqlite::Result<Option<UserId>> {
     connection
         .prepare_cached("SELECT user_id FROM wallet WHERE wallet_id = ?")?
-        .query_row([wallet.get().cast_signed()], |row| user_id_of(row.get(0)?, 0))
+        .query_row([wallet.get().cast_signed()], |row| {
+            let owner = user_id_of(row.get(0)?, 0)?;
+            if owner.get() == wallet.get() { Ok(owner) } else { Err(damaged(wallet.get())) }
+        })
         .optional()
 }
 
+/// User n has wallet n, and the bank is user 1: who does not fit that is not let in, for the wallet
+/// would be another's.
+#[derive(Debug, thiserror::Error)]
+#[error("the data file is damaged: user {0} and wallet {0} do not belong together any more")]
+struct UserDamage(u64);
+
+fn damaged(number: u64) -> rusqlite::Error {
+    rows::damage(UserDamage(number))
+}
+
 fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
+    let id = user_id_of(row.get(0)?, 0)?;
+    let role = match row.get_ref(2)?.as_bytes()? {
+        b"bank" => Role::Bank,
+        b"person" => Role::Person,
+        _ => return Err(damaged(id.get())),
+    };
+    let wallet = WalletId::new(row.get(1)?).filter(|wallet| wallet.get() == id.get());
+    let wallet = wallet.filter(|wallet| (*wallet == WalletId::FIRST) == (role == Role::Bank));
     Ok(User {
-        id: user_id_of(row.get(0)?, 0)?,
-        wallet: WalletId::new(row.get(1)?).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, 0))?,
-        role: if row.get_ref(2)?.as_str()? == "bank" { Role::Bank } else { Role::Person },
+        id,
+        wallet: wallet.ok_or_else(|| damaged(id.get()))?,
+        role,
         name: row.get(3)?,
         email: row.get(4)?,
     })

@@ -3,7 +3,7 @@
 //! Never: a guess. What does not follow from the rules is a damage, named, and the start fails.
 //! Bounds: the wallet table once, and the operations after the sweep's mark.
 
-use ledger::{Book, Chain, OperationId, Timestamp, WalletKind};
+use ledger::{Book, Chain, OperationId, Timestamp, WalletId, WalletKind};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::chain::{Links, Verifier};
@@ -53,7 +53,8 @@ pub(crate) fn latest(connection: &Connection) -> rusqlite::Result<Timestamp> {
 
 fn load_wallets(connection: &Connection, book: &mut Book, heads: &Heads) -> Result<(), OpenError> {
     let mut select = connection.prepare(
-        "SELECT balance_minor, last_operation_id, system, wallet_id FROM wallet ORDER BY wallet_id",
+        "SELECT balance_minor, last_operation_id, system, wallet_id, user_id
+         FROM wallet ORDER BY wallet_id",
     )?;
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
@@ -63,6 +64,12 @@ fn load_wallets(connection: &Connection, book: &mut Book, heads: &Heads) -> Resu
             .restore_wallet(state)
             .filter(|wallet| wallet.get() == number)
             .ok_or(OpenError::WalletMissing(number))?;
+        // Else a person could go below zero, or be taken for another one.
+        let owner: u64 = row.get(4)?;
+        let is_first = wallet == WalletId::FIRST;
+        if (state.kind == WalletKind::System) != is_first || owner != number {
+            return Err(OpenError::WalletChanged(number));
+        }
         if let Some(last) = state.last {
             heads.publish(wallet, last);
         }
@@ -74,14 +81,7 @@ fn load_wallets(connection: &Connection, book: &mut Book, heads: &Heads) -> Resu
     if newest.unwrap_or(0) != book.wallets() {
         return Err(OpenError::WalletMissing(newest.unwrap_or(0).max(book.wallets())));
     }
-    // The bank is made first, so that no person's wallet can ever be the one that may go negative.
-    let first = ledger::WalletId::FIRST;
-    match book.wallet(first) {
-        Some(state) if state.kind != WalletKind::System => {
-            Err(OpenError::WalletMissing(first.get()))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// The mark's own operation must be there: it says the time that the book's clock starts from.

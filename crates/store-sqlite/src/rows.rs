@@ -199,7 +199,9 @@ pub(crate) fn read_refusal(row: &Row<'_>) -> rusqlite::Result<(Operation, Reject
 }
 
 fn read_details(text: Option<&str>) -> Result<Option<Details>, ()> {
-    text.map_or(Ok(None), Details::parse).map_err(|_| ())
+    let details = text.map_or(Ok(None), Details::parse).map_err(|_| ())?;
+    // Trimmed, it would be another text than the one that stands there.
+    if details.as_ref().map(Details::as_str) == text { Ok(details) } else { Err(()) }
 }
 
 fn read_external_id(text: Option<&str>) -> Result<Option<ExternalId>, ()> {

@@ -143,6 +143,10 @@ pub enum OpenError {
     /// The wallet table has a gap.
     #[error("the data file is damaged: the wallet table does not have wallet {0} in its place")]
     WalletMissing(u64),
+    /// The wallet table says of a wallet what cannot be: the bank's is the first one, and wallet n is
+    /// user n's.
+    #[error("the data file is damaged: wallet {0} is kept as another kind, or as another user's")]
+    WalletChanged(u64),
     /// The operation that the wallet table was written up to is not there.
     #[error("the data file is damaged: operation {0} is missing")]
     OperationMissing(u64),

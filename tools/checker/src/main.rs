@@ -48,7 +48,8 @@ struct Options {
     #[arg(long, default_value = "target/faults.jsonl", value_name = "FILE")]
     results: PathBuf,
 
-    /// Where disks and data directories are made [default: the system's temporary directory].
+    /// Where disks and data directories are made [default: the system's temporary directory;
+    /// /dev/shm for bit-rot, which has nothing to do with a disk].
     #[arg(long, value_name = "DIR")]
     work_dir: Option<PathBuf>,
 

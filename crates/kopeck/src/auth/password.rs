@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use rustix::process::setpriority_process;
@@ -43,10 +44,8 @@ pub(crate) struct Passwords {
 impl Passwords {
     /// Allows `hashes_max` at a time.
     pub(crate) fn new(hashes_max: usize, wait_max: Duration) -> Result<Self, PasswordError> {
-        let unknown = super::SessionToken::generate()
-            .map_err(|error| PasswordError::Broken(error.to_string()))?;
-        let dummy = hash_now(&Secret::new(unknown.reveal()))?;
-        Ok(Self { turns: Arc::new(Semaphore::new(hashes_max.max(1))), wait_max, dummy })
+        let turns = Arc::new(Semaphore::new(hashes_max.max(1)));
+        Ok(Self { turns, wait_max, dummy: hash_of_nothing()? })
     }
 
     /// The PHC string to keep for a password.
@@ -79,7 +78,7 @@ impl Passwords {
             step_back();
             work()
         });
-        task.await.map_err(|error| PasswordError::Broken(error.to_string()))?
+        task.await.map_err(broken)?
     }
 }
 
@@ -99,22 +98,40 @@ fn step_back() {
 
 /// OWASP's parameters for Argon2id: 19 MiB, two passes, one lane.
 fn argon2() -> Result<Argon2<'static>, PasswordError> {
-    let params = Params::new(19_456, 2, 1, None)
-        .map_err(|error| PasswordError::Broken(error.to_string()))?;
+    let params = Params::new(19_456, 2, 1, None).map_err(broken)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+/// The PHC string of a hash that nobody computed: random bytes in its place. To find that a password
+/// does not fit it is the same work as with any other, and a start need not wait for it to be made.
+fn hash_of_nothing() -> Result<String, PasswordError> {
+    let mut bytes = [0; Params::DEFAULT_OUTPUT_LEN];
+    getrandom::fill(&mut bytes).map_err(broken)?;
+    let nothing = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon2()?.params()).map_err(broken)?,
+        salt: Some(Salt::generate()),
+        hash: Some(Output::new(&bytes).map_err(broken)?),
+    };
+    Ok(nothing.to_string())
+}
+
+fn broken(error: impl std::fmt::Display) -> PasswordError {
+    PasswordError::Broken(error.to_string())
 }
 
 /// Hashes on the calling thread.
 pub(crate) fn hash_now(password: &Secret) -> Result<String, PasswordError> {
     let hash = argon2()?.hash_password(password.reveal().as_bytes());
-    hash.map(|hash| hash.to_string()).map_err(|error| PasswordError::Broken(error.to_string()))
+    hash.map(|hash| hash.to_string()).map_err(broken)
 }
 
 fn verify_now(password: &Secret, hash: &str) -> Result<bool, PasswordError> {
     match argon2()?.verify_password(password.reveal().as_bytes(), hash) {
         Ok(()) => Ok(true),
         Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(error) => Err(PasswordError::Broken(error.to_string())),
+        Err(error) => Err(broken(error)),
     }
 }
 
@@ -144,6 +161,10 @@ mod tests {
         let hash = passwords.hash(secret("Pa$$w0rd")).await.unwrap();
         let costs = |hash: &str| hash.rsplitn(3, '$').last().map(str::to_owned);
         assert_eq!(costs(&passwords.dummy), costs(&hash));
+        // Salt and hash are as long, and can be read: an error would be an answer in no time.
+        assert_eq!(passwords.dummy.len(), hash.len());
+        assert!(!verify_now(&secret("Pa$$w0rd"), &passwords.dummy).unwrap());
+        assert_ne!(passwords.dummy, Passwords::new(1, Duration::from_secs(1)).unwrap().dummy);
         assert!(costs(&hash).is_some_and(|costs| costs.contains("m=19456,t=2,p=1")));
         let _turn = Arc::clone(&passwords.turns).acquire_owned().await.unwrap();
         let refused = passwords.verify(secret("wrong one"), None).await;

@@ -99,6 +99,14 @@ async fn restored_at_random_points_under_load_it_is_a_prefix() {
     for (operations, histories) in &restored {
         assert!(last.starts_with(histories), "{operations} operations are no prefix");
     }
+    for number in 0..count {
+        // Each is sound, and the service's own book, chain and all, begins with it.
+        let data = format!("restored-{number}");
+        ok(&home, &["check", "--data", &data]);
+        let checkpoint = ok(&home, &["checkpoint", "--data", &data]);
+        std::fs::write(home.join("checkpoint"), checkpoint).unwrap();
+        ok(&home, &["check", "--checkpoint", "checkpoint"]);
+    }
     let counts: Vec<u64> = restored.iter().map(|(operations, _)| *operations).collect();
     assert!(counts.is_sorted_by(|one, next| one < next), "each is of a state of its own");
     println!("{count} backups restored, of so many operations: {counts:?}");

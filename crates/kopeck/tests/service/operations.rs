@@ -1,5 +1,8 @@
 //! `/livez`, `/readyz`, `/metrics`; starting, stopping, and one process a directory.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -78,14 +81,19 @@ async fn it_says_where_and_what_at_start() {
 async fn a_stop_finishes_what_was_accepted() {
     let mut service = Service::start();
     let anna = service.sign_up_with("anna", "100").await;
+    let all_paid = Arc::new(AtomicU32::new(0));
     let paying = (0..8).map(|_| {
         let (client, mut paid) = (anna.client.clone(), 0_u32);
+        let all_paid = Arc::clone(&all_paid);
         tokio::spawn(async move {
             loop {
                 let request = client.request("POST", "/api/wallet_to_wallet");
                 let request = request.json(&json!({"wallet_id": 1, "amount": "0.01"}));
                 match client.try_send(request).await {
-                    Ok(answer) if answer.status == 200 => paid += 1,
+                    Ok(answer) if answer.status == 200 => {
+                        paid += 1;
+                        all_paid.fetch_add(1, Relaxed);
+                    }
                     Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.text),
                     // It has stopped. What was sent and not answered must not have been done:
                     // the balance tells.
@@ -95,7 +103,9 @@ async fn a_stop_finishes_what_was_accepted() {
         })
     });
     let paying: Vec<_> = paying.collect();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    while all_paid.load(Relaxed) < 100 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let stopped = tokio::task::block_in_place(|| service.stop());
     assert!(stopped.success(), "{stopped}");
     let mut paid = 0;

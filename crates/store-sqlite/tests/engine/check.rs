@@ -160,6 +160,9 @@ fn each_column_of_a_row_that_was_changed_is_named_by_its_id() {
     set("kind = 7", &unreadable);
     set("details = 'for nothing'", &changed);
     set("details = NULL", &changed);
+    // Read as the service reads a request, these would be the same text as before.
+    set("details = details || ' '", &unreadable);
+    set("details = char(160) || details", &unreadable);
     set("details = 'two' || char(10) || 'lines'", &unreadable);
     set("details = CAST(X'ff' AS TEXT)", &unreadable);
     set("time_us = time_us + 1", &changed);

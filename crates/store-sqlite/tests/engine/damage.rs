@@ -1,8 +1,11 @@
 //! A damaged record is named at the start, or when it is read, and never served.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use ledger::{Ledger, LedgerError, Page};
 use rusqlite::Connection;
-use store_sqlite::OpenError;
+use store_sqlite::{Backup, Check, Checked, Export, OpenError, Unwatched, Watch};
 
 use crate::support::{Engine, connect, wait, wallet};
 
@@ -96,8 +99,14 @@ fn damage_met_by_a_reader_halts_the_engine() {
     );
     assert!(wait(halted).contains("operation 1 is missing"));
     assert!(engine.store.halt_reason().is_some());
-    let refused = engine.store.submit(vec![]);
-    assert_eq!(wait(refused), Err(LedgerError::Closed));
+    // The reason is said first; that nothing more is taken follows.
+    let refused = loop {
+        match wait(engine.store.submit(vec![])) {
+            Ok(outcomes) => assert_eq!(outcomes, []),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, LedgerError::Closed);
 }
 
 #[test]
@@ -157,6 +166,35 @@ fn a_log_that_lost_acknowledged_operations_is_named() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&log, bytes).unwrap();
+    let lost = "acknowledged operations stand behind it";
     let error = crate::support::open(crashed.path()).err().unwrap().to_string();
-    assert!(error.contains("acknowledged operations stand behind it"), "{error}");
+    assert!(error.contains(lost), "{error}");
+    // Nor does anybody call what is left sound, or copy it as if it were whole.
+    let found = check_file(crashed.path());
+    let codes: Vec<_> = found.damages.iter().map(|found| found.code).collect();
+    assert_eq!(codes, ["log_damaged"]);
+    assert!(found.damages[0].detail.contains(lost) && found.operations < 5, "{found:?}");
+    let elsewhere = tempfile::TempDir::new().unwrap();
+    let file = elsewhere.path().join("backup.db");
+    let backup =
+        Backup { data: crashed.path(), file: &file, replace: false, log_grows_bytes_max: u64::MAX };
+    let unwatched: Arc<dyn Watch> = Arc::new(Unwatched);
+    let error = store_sqlite::backup(&backup, &unwatched).unwrap_err().to_string();
+    assert!(error.contains(lost) && !file.exists(), "{error}");
+    let error = Export::open(crashed.path()).err().unwrap().to_string();
+    assert!(error.contains(lost), "{error}");
+    let error = store_sqlite::checkpoint(crashed.path()).unwrap_err().to_string();
+    assert!(error.contains(lost), "{error}");
+    // The log of an engine that runs is its own affair: it is written to.
+    let log = engine.dir().join("kopeck.db-wal");
+    let whole = std::fs::read(&log).unwrap();
+    let mut bytes = whole.clone();
+    bytes[middle] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    assert!(!check_file(engine.dir()).damages.iter().any(|found| found.code == "log_damaged"));
+    std::fs::write(&log, whole).unwrap();
+}
+
+fn check_file(data: &Path) -> Checked {
+    store_sqlite::check(&Check { data, published: None }, &Unwatched).unwrap()
 }

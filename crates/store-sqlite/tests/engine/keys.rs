@@ -177,6 +177,15 @@ fn run_files(engine: &Engine) -> Vec<std::path::PathBuf> {
     runs
 }
 
+/// Opens it again and waits until its files have become one: then none is written or deleted any more.
+fn settled(engine: Engine) -> Engine {
+    let engine = engine.reopen().unwrap();
+    while run_files(&engine).len() != 1 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    engine
+}
+
 fn check_all_known(engine: &Engine, count: usize) {
     for number in (0..count).step_by(997).chain([count - 1]) {
         let again = engine.submit(one(number));
@@ -231,9 +240,7 @@ fn keys_that_went_to_files_are_known_there_and_after_a_restart_without_the_files
 fn files_of_another_history_are_not_believed() {
     let other = Engine::with_people(1);
     many(&other, 0..MANY);
-    while run_files(&other).is_empty() {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    let other = settled(other);
     let engine = Engine::with_people(1);
     many(&engine, 10_000_000..10_000_000 + MANY);
     let foreign = run_files(&other);
@@ -257,10 +264,7 @@ fn files_of_another_history_are_not_believed() {
 fn a_damaged_file_is_met_once_and_made_again() {
     let engine = Engine::with_people(1);
     many(&engine, 0..MANY);
-    while run_files(&engine).is_empty() {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    let engine = engine.reopen().unwrap();
+    let engine = settled(engine);
     // The first block of entries, which a start does not read.
     let run = run_files(&engine).remove(0);
     let mut bytes = std::fs::read(&run).unwrap();

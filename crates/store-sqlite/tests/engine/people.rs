@@ -1,6 +1,6 @@
 //! Users and sessions: made together with the wallet, found again, closed for good.
 
-use ledger::{LedgerError, People, Role, Session, Timestamp, UserId};
+use ledger::{LedgerError, People, Role, Session, Timestamp, TokenHash, UserId};
 
 use crate::support::{Engine, new_user, wait};
 
@@ -91,4 +91,62 @@ fn a_stopped_engine_says_so() {
     assert_eq!(wait(engine.store.bank()), Err(LedgerError::Closed));
     let late = wait(engine.store.sign_up(new_user("late@localhost", Role::Person), None));
     assert_eq!(late, Err(LedgerError::Closed));
+}
+
+/// One changed bit makes user 2 of user 3, and a person of the bank. Nobody may be served by it.
+#[test]
+fn a_person_is_never_taken_for_another() {
+    let at_start = |change: &'static str, number: u64| {
+        let engine = Engine::with_people(2);
+        let reopened = engine.reopen_after(|file| file.execute_batch(change).unwrap());
+        let error = reopened.err().expect(change).to_string();
+        assert!(error.contains(&format!("wallet {number} is kept as another kind")), "{error}");
+    };
+    at_start("UPDATE wallet SET system = 1 WHERE wallet_id = 2", 2);
+    at_start("UPDATE wallet SET system = 0 WHERE wallet_id = 1", 1);
+    at_start("UPDATE wallet SET user_id = 3 WHERE wallet_id = 2", 2);
+    let when_read = |change: &str, number: u64| {
+        let engine = Engine::with_people(2);
+        let engine = engine.reopen_after(|file| file.execute_batch(change).unwrap()).unwrap();
+        let email =
+            if number == 1 { "bank@localhost".to_owned() } else { "2@localhost".to_owned() };
+        let error = wait(engine.store.credentials(&email)).unwrap_err().to_string();
+        assert!(error.contains(&format!("user {number} and wallet {number}")), "{error}");
+        assert!(wait(engine.store.halted()).contains("do not belong together"));
+    };
+    when_read("UPDATE user SET wallet_id = 3 WHERE user_id = 2", 2);
+    when_read("UPDATE user SET role = 'bank' WHERE user_id = 2", 2);
+    when_read("UPDATE user SET role = 'person' WHERE user_id = 1", 1);
+    let unchecked = "PRAGMA ignore_check_constraints = ON; UPDATE user SET role = 'bonk'";
+    when_read(&format!("{unchecked} WHERE user_id = 1"), 1);
+}
+
+#[test]
+fn a_session_whose_user_was_changed_opens_nothing() {
+    let token_hash: TokenHash = std::array::from_fn(|at| 100 + at as u8);
+    // In the table the user's number stands behind the token's hash, in the index before it.
+    for in_table in [true, false] {
+        let engine = Engine::with_people(2);
+        let now = Timestamp::from_micros(1_000_000_000_000_000);
+        let user = UserId::new(2).unwrap();
+        wait(engine.store.open_session(Session { token_hash, user, opened: now, seen: now }))
+            .unwrap();
+        let (_, found) = wait(engine.store.session(token_hash)).unwrap().unwrap();
+        assert_eq!(found.id, user);
+        let engine = engine
+            .reopen_after_files(|dir| {
+                let path = dir.join("kopeck.db");
+                let mut bytes = std::fs::read(&path).unwrap();
+                let places: Vec<_> = (1..bytes.len() - 32)
+                    .filter(|at| bytes[*at..].starts_with(&token_hash))
+                    .map(|at| if in_table { at + 32 } else { at - 1 })
+                    .filter(|at| bytes[*at] == 2)
+                    .collect();
+                assert_eq!(places.len(), 1, "{places:?}");
+                bytes[places[0]] = 3;
+                std::fs::write(path, bytes).unwrap();
+            })
+            .unwrap();
+        assert_eq!(wait(engine.store.session(token_hash)).unwrap(), None);
+    }
 }

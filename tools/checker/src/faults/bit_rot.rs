@@ -5,7 +5,8 @@
 //! and nobody can know; but what is left must be the history's beginning, whole and unchanged.
 //!
 //! A round is one damaged copy: the bytes of the data file, each changed once, then the log at each
-//! of its lengths. With a count, so many of each, by chance.
+//! of its lengths. With a count, so many of each, by chance. Each copy costs a start of the service,
+//! so the starts are cheap: in memory, and without the bank's password, which a start would compare.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,11 +23,13 @@ use crate::client::{Address, Entry, Http, Page, Reply, Request, Session, Unread}
 use crate::results::Tally;
 use crate::service::{BANK_EMAIL, BANK_PASS, Service, Setup, StartError};
 
-/// So many copies are looked at side by side.
-const WORKERS: usize = 2;
+/// So many copies are looked at side by side: one is started while another one is asked.
+const WORKERS: usize = 4;
 const CALL_MAX: Duration = Duration::from_secs(20);
 /// How long a service that met damage may take to stop.
 const HALT_MAX: Duration = Duration::from_secs(20);
+/// Set to nothing, it is not set, and a start need not hash it to say whether it is still right.
+const BANK_PASS_VARIABLE: &str = "BANK_PASS";
 const DATA_FILE: &str = "kopeck.db";
 const LOG_FILE: &str = "kopeck.db-wal";
 const PAGE_ENTRIES: usize = 100;
@@ -260,7 +263,8 @@ async fn survey(
     for number in 0..WORKERS {
         let dir = home.join(format!("worker-{number}"));
         fs::create_dir_all(&dir)?;
-        let setup = Setup::new(&plan.kopeck, &dir);
+        let mut setup = Setup::new(&plan.kopeck, &dir);
+        setup.environment.push((BANK_PASS_VARIABLE.into(), "".into()));
         let (original, damages) = (Arc::clone(&original), Arc::clone(&damages));
         let (next, send) = (Arc::clone(&next), send.clone());
         workers.spawn(async move {
@@ -396,13 +400,25 @@ async fn named(service: &mut Service, why: &str) -> anyhow::Result<End> {
     }
 }
 
-/// The history and all balances are as they were; a key finds its answer; and one transfer more
-/// does what it must.
+/// The history and all balances are as they were, each its own owner's; a key finds its answer; more
+/// than there is cannot be paid; and one transfer more does what it must.
 async fn read_all_and_go_on(sessions: &[Session], original: &Original) -> anyhow::Result<Seen> {
     for (session, expected) in sessions.iter().zip(&original.pages) {
         match session.page(PAGE_ENTRIES, None).await {
-            Ok(page) => check_page(&page, expected.balance, &expected.entries)?,
+            Ok(page) => {
+                ensure!(page.wallet_id == session.wallet, "{}'s wallet was served", page.wallet_id);
+                check_page(&page, expected.balance, &expected.entries)?;
+            }
             Err(unread) => return not_served(unread),
+        }
+    }
+    for (payer, page) in original.pages.iter().enumerate().skip(1) {
+        let amount = page.balance + 1;
+        let too_much = Order { amount, key: "too-much".to_owned(), ..order(sessions, payer) };
+        match send(sessions, &too_much).await? {
+            Reply::Unknown { why } => return Ok(Seen::Unanswered(why)),
+            Reply::Fail { code, .. } if code == "insufficient_funds" => {}
+            other => bail!("more than there is was paid: {other:?}"),
         }
     }
     let (order, answer) = &original.done;

@@ -52,12 +52,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The form's own counts and patience, in the system's temporary directory, by chance.
+    /// The form's own counts and patience, by chance; in the system's temporary directory, or in memory
+    /// where no disk plays a part.
     #[must_use]
     pub fn new(campaign: Campaign, form: Form, kopeck: PathBuf) -> Self {
         Self {
             kopeck,
-            work_dir: std::env::temp_dir(),
+            work_dir: campaign.work_dir(),
             count: campaign.count(form),
             seed: fastrand::u64(..1 << 48),
             form,
@@ -129,6 +130,15 @@ impl Campaign {
         match form {
             Form::Short => short,
             Form::Long => long,
+        }
+    }
+
+    /// Where its directories are made if nothing else is said.
+    fn work_dir(self) -> PathBuf {
+        const MEMORY: &str = "/dev/shm";
+        match self {
+            Self::BitRot if Path::new(MEMORY).is_dir() => MEMORY.into(),
+            _ => std::env::temp_dir(),
         }
     }
 
