@@ -75,19 +75,19 @@ class Measured:
     system then has."""
 
     rate: float
-    p50_ms: float
-    p99_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
     acknowledged: int
     recorded: int
     errors: int = 0
 
 
-def need(program, package, also_in=()):
-    """The path of a program, or Missing."""
+def need(program, how, also_in=()):
+    """The path of a program, or Missing, which says how to get it."""
     places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *also_in])
     found = shutil.which(program, path=places)
     if not found:
-        raise Missing(f"there is no {program} (Debian: apt-get install {package})")
+        raise Missing(f"there is no {program}: {how}")
     return found
 
 
@@ -159,8 +159,8 @@ class Server:
 
 
 def percentile(values_sorted, percent):
-    """Nearest rank."""
+    """Nearest rank; None of nothing."""
     if not values_sorted:
-        return float("nan")
+        return None
     rank = -(-len(values_sorted) * percent // 100)
     return values_sorted[max(0, int(rank) - 1)]

@@ -5,7 +5,6 @@ work directory.
 """
 
 import json
-import math
 import os
 
 from others.common import ROOT, Failed, Measured, Missing, need, run
@@ -18,7 +17,7 @@ class Kopeck:
 
     def __init__(self, settings):
         self.settings = settings
-        self.program = os.environ.get("KOPECK") or _built()
+        self.program = os.environ.get("KOPECK") or built()
         if "bench" not in run([self.program, "--help"]):
             raise Missing(f"{self.program} has no `bench` command: build a newer one")
         self.about = run([self.program, "--version"]).strip()
@@ -52,16 +51,17 @@ class Kopeck:
         told = json.loads(said.strip().splitlines()[-1])
         return Measured(
             rate=told["transfers_per_second"],
-            p50_ms=told.get("p50_ms", math.nan),
-            p99_ms=told.get("p99_ms", math.nan),
+            p50_ms=told.get("p50_ms"),
+            p99_ms=told.get("p99_ms"),
             acknowledged=told["acknowledged"],
             recorded=told.get("recorded", told["acknowledged"]),
             errors=told.get("errors", 0),
         )
 
 
-def _built():
-    need("cargo", "cargo, or see https://rustup.rs")
+def built():
+    """The release build of this checkout."""
+    need("cargo", "see https://rustup.rs")
     run(["cargo", "build", "--release", "--locked", "--quiet", "-p", "kopeck"], cwd=ROOT,
         env=os.environ)
     return os.path.join(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"), "release", "kopeck")

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import time
 
-from others.common import ROOT, run
+from others.common import ROOT, Failed, run
 
 PROBE_SECONDS = 1.0
 PROBE_BYTES = 4096
@@ -23,7 +23,7 @@ def facts(work):
         "processors": len(os.sched_getaffinity(0)),
         "memory_gib": round(int((_first("/proc/meminfo", "MemTotal") or "0").split()[0]) / 2**20, 1),
         "kernel": platform.release(),
-        "file_system": _try(["stat", "-f", "-c", "%T", str(work)]),
+        "file_system": _try(["findmnt", "-no", "FSTYPE", "-T", str(work)]),
         "commit": _try(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]),
     }
 
@@ -54,5 +54,5 @@ def _first(path, name):
 def _try(arguments):
     try:
         return run(arguments, timeout=10).strip()
-    except (OSError, RuntimeError, subprocess.SubprocessError, Exception):  # noqa: BLE001
+    except (OSError, subprocess.SubprocessError, Failed):
         return "unknown"

@@ -17,6 +17,11 @@ LABEL_APART = 17
 
 def draw(title, note, panels, clients):
     """`panels`: name -> {system: {clients: rate}}; the SVG as text."""
+    # A logarithmic scale has no place for nothing.
+    panels = {name: {system: {count: rate for count, rate in line.items() if rate > 0}
+                     for system, line in lines.items()} for name, lines in panels.items()}
+    panels = {name: {system: line for system, line in lines.items() if line}
+              for name, lines in panels.items()}
     rates = [rate for lines in panels.values() for line in lines.values() for rate in line.values()]
     low = 10 ** math.floor(math.log10(min(rates)))
     high = 10 ** math.ceil(math.log10(max(rates)))
@@ -107,6 +112,7 @@ def _labels(scale, lines, systems):
         y = max(y, below + LABEL_APART)
         below = y
         colour = COLOURS[systems.index(name) % len(COLOURS)]
-        parts.append(_text(scale.left + PANEL + 10, y + 4,
-                           f"{name}: {rate:,.0f}".replace(",", " "), weight=600, fill=colour))
+        figure = f"{rate:,.0f}".replace(",", " ")
+        parts.append(_text(scale.left + PANEL + 10, y + 4, f"{name}: {figure}", weight=600,
+                           fill=colour))
     return parts

@@ -51,9 +51,9 @@ class Cluster:
 
     def __init__(self, work):
         places = sorted(map(str, pathlib.Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
-        package = "postgresql"
+        how = "Debian: apt-get install postgresql"
         self.programs = {
-            name: need(name, package, places) for name in ("initdb", "postgres", "psql", "pgbench")
+            name: need(name, how, places) for name in ("initdb", "postgres", "psql", "pgbench")
         }
         self.user = account()
         self.sockets = pathlib.Path(tempfile.mkdtemp(prefix="compare-"))  # their paths must be short
@@ -77,7 +77,8 @@ class Cluster:
         )
         with open(self.data / "postgresql.conf", "a", encoding="utf-8") as file:
             file.write(CONFIGURATION + f"unix_socket_directories = '{self.sockets}'\n")
-        self.version = run([self.programs["postgres"], "--version"]).strip()
+        said = run([self.programs["postgres"], "--version"])  # postgres (PostgreSQL) 15.18 (…)
+        self.version = "PostgreSQL " + said.split()[2]
 
     def start(self):
         if self.server is None:
@@ -213,11 +214,10 @@ class InPostgres:
         failed = _said(said, r"number of failed transactions: (\d+)")
         if failed:
             raise Failed(f"{self.name}: pgbench tells of {failed:.0f} failed transactions")
-        return (
-            _said(said, r"tps = ([0-9.]+) \(without initial"),
-            latencies_ms,
-            int(_said(said, r"transactions actually processed: (\d+)")),
-        )
+        done = int(_said(said, r"transactions actually processed: (\d+)"))
+        # Of none at all pgbench tells no rate.
+        rate = _said(said, r"tps = ([0-9.]+) \(without initial") if done else 0.0
+        return rate, latencies_ms, done
 
 
 def _said(text, pattern):

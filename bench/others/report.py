@@ -5,7 +5,6 @@ two marks and nowhere else.
 """
 
 import json
-import math
 import statistics
 
 from others import plot
@@ -13,8 +12,8 @@ from others.common import ROOT, Failed
 
 PAGE = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "performance.svg"
-BEGIN, END = "<!-- compare:begin -->", "<!-- compare:end -->"
 PLOTTED = ("uniform", "hot")
+ALT = "Durable transfers a second against clients at once, uniform and hot, for each system"
 
 
 def load(path):
@@ -30,7 +29,7 @@ def medians(results, field):
     """(system, scenario) -> {clients: the median of the rounds}."""
     table = {}
     for point in results["points"]:
-        values = [told[field] for told in point["rounds"] if not math.isnan(told[field])]
+        values = [told[field] for told in point["rounds"] if told[field] is not None]
         if values:
             key = (point["system"], point["scenario"])
             table.setdefault(key, {})[point["clients"]] = statistics.median(values)
@@ -49,33 +48,48 @@ def table(results):
     ]
     for (system, scenario), line in rates.items():
         if scenario in PLOTTED:
-            cells = " | ".join(_number(line.get(count)) for count in clients)
-            tail = _number(tails.get((system, scenario), {}).get(most), 1)
+            cells = " | ".join(number(line.get(count)) for count in clients)
+            tail = number(tails.get((system, scenario), {}).get(most), 1)
             lines.append(f"| {system} | {scenario} | {cells} | {tail} |")
     batches = [(key, line) for key, line in rates.items() if key[1] not in PLOTTED]
     if batches:
         lines += ["", "| in batches | | transfers a second |", "|---|---|---:|"]
-        lines += [f"| {system} | {scenario} | {_number(max(line.values()))} |"
+        lines += [f"| {system} | {scenario} | {number(max(line.values()))} |"
                   for (system, scenario), line in batches]
     return "\n".join([*lines, "", *_notes(results)])
 
 
+def headline(results):
+    """Markdown for the README: the most clients alone."""
+    rates = medians(results, "rate")
+    most = max(results["settings"]["clients"])
+    lines = [f"| {most} clients, transfers a second | uniform | hot |", "|---|---:|---:|"]
+    for system in results["systems"]:
+        pair = [rates.get((system, scenario), {}).get(most) for scenario in PLOTTED]
+        if any(pair):
+            lines.append(f"| {system} | " + " | ".join(number(rate) for rate in pair) + " |")
+    return "\n".join(lines)
+
+
 def _notes(results):
     machine, settings = results["machine"], results["settings"]
+    rounds = f"Medians of {settings['rounds']} rounds" if settings["rounds"] > 1 else "One round"
     syncs = statistics.median(results["syncs_per_second"])
     notes = [
         f"{machine['date']}, commit `{machine['commit']}`: {machine['processors']} processors "
         f"({machine['processor']}), {machine['memory_gib']} GiB, {machine['file_system']}, Linux "
-        f"{machine['kernel']}, the load generators on the same processors. Medians of "
-        f"{settings['rounds']} rounds of {settings['seconds']} s. {_number(settings['wallets'])} wallets; "
+        f"{machine['kernel']}, the load generators on the same processors. {rounds} of "
+        f"{settings['seconds']} s. {number(settings['wallets'])} wallets; "
         f"TPC-B at scale {settings['tpcb_scale']}, hot at scale 1. Meanwhile the disk alone made "
-        f"{_number(syncs)} syncs a second, one after another.",
+        f"{number(syncs)} syncs a second, one after another.",
         "",
-        "| system | version | durable how |",
-        "|---|---|---|",
+        "| durable how | systems |",
+        "|---|---|",
     ]
-    notes += [f"| {name} | {told['about']} | {told['durability']} |"
-              for name, told in results["systems"].items()]
+    alike = {}
+    for name, told in results["systems"].items():
+        alike.setdefault(told["durability"], []).append(f"{name} ({told['about']})")
+    notes += [f"| {how} | {'; '.join(names)} |" for how, names in alike.items()]
     sizes = [f"{name} {told['bytes_each']:.0f}" for name, told in results["systems"].items()
              if told.get("bytes_each")]
     if sizes:
@@ -95,14 +109,21 @@ def _notes(results):
     return notes
 
 
+def replace(page, name, text):
+    """Puts the text between the two marks of this name."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    old = page.read_text(encoding="utf-8")
+    if old.count(begin) != 1 or old.count(end) != 1:
+        raise Failed(f"{page} has not got each mark once: {begin} {end}")
+    before, rest = old.split(begin)
+    after = rest.split(end)[1]
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
 def publish(results):
-    """The table between the marks of docs/performance.md, and the picture beside it."""
-    page = PAGE.read_text(encoding="utf-8")
-    if page.count(BEGIN) != 1 or page.count(END) != 1:
-        raise Failed(f"{PAGE} has not got each mark once: {BEGIN} {END}")
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", encoding="utf-8")
+    """The tables between the marks of docs/performance.md and the README, and the picture."""
+    replace(PAGE, "compare", f"![{ALT}]({PICTURE.name})\n\n{table(results)}")
+    replace(ROOT / "README.md", "compare", headline(results))
     rates = medians(results, "rate")
     panels = {
         title: {system: line for (system, scenario), line in rates.items() if scenario == name}
@@ -119,5 +140,5 @@ def publish(results):
     ), encoding="utf-8")
 
 
-def _number(value, digits=0):
+def number(value, digits=0):
     return "–" if value is None else f"{value:,.{digits}f}".replace(",", " ")

@@ -4,7 +4,6 @@ Never: beside the single requests in one line. It is told batches of 8 189 trans
 benchmark's accounts have no limit, so no balance is checked. Bounds: TRANSFERS a run.
 """
 
-import math
 import re
 
 from others.common import Failed, Measured, need, run
@@ -21,7 +20,7 @@ class TigerBeetle:
     def __init__(self, settings):
         self.settings = settings
         self.program = need(
-            "tigerbeetle", "nothing; https://docs.tigerbeetle.com/operating/installing")
+            "tigerbeetle", "see https://docs.tigerbeetle.com/operating/installing")
         self.about = run([self.program, "version"]).strip()
 
     def prepare(self):
@@ -40,7 +39,7 @@ class TigerBeetle:
         if not found:
             raise Failed(f"tigerbeetle benchmark gave no rate: {said[-1000:]}")
         return Measured(
-            rate=float(re.sub("[_,]", "", found.group(1))), p50_ms=math.nan, p99_ms=math.nan,
+            rate=float(re.sub("[_,]", "", found.group(1))), p50_ms=None, p99_ms=None,
             acknowledged=TRANSFERS, recorded=TRANSFERS,
         )
 
