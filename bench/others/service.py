@@ -21,9 +21,11 @@ class Service:
     def __init__(self, program, data, port, log):
         self.port = port
         self.password = secrets.token_hex()
+        # The bank of a book that is there already is not ours to name.
+        bank = {} if data.exists() else {"BANK_EMAIL": BANK, "BANK_PASS": self.password}
         self.server = Server(
             [program, "serve", "--listen", f"127.0.0.1:{port}", "--data", data], log,
-            env={"PATH": os.environ["PATH"], "BANK_EMAIL": BANK, "BANK_PASS": self.password},
+            env={"PATH": os.environ["PATH"], **bank},
         )
         until = time.monotonic() + START_SECONDS_MAX
         while not self._is_ready():
