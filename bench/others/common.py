@@ -55,7 +55,7 @@ class Settings:
             raise Failed(f"CLIENTS must be numbers from 1 to {CLIENTS_MAX}")
         return cls(
             rounds=number("ROUNDS", 3),
-            seconds=number("SECONDS_EACH", 5),
+            seconds=number("SECONDS_EACH", 4),
             warm_up_seconds=number("SECONDS_WARM_UP", 1),
             clients=clients,
             wallets=number("WALLETS", 100_000),

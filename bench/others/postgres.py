@@ -8,6 +8,7 @@ systems is measured, and is removed with it.
 import os
 import pathlib
 import re
+import shutil
 import signal
 import tempfile
 import time
@@ -56,14 +57,20 @@ class Cluster:
             name: need(name, how, places) for name in ("initdb", "postgres", "psql", "pgbench")
         }
         self.user = account()
-        self.sockets = pathlib.Path(tempfile.mkdtemp(prefix="compare-"))  # their paths must be short
+        said = run([self.programs["postgres"], "--version"])  # postgres (PostgreSQL) 15.18 (…)
+        self.version = "PostgreSQL " + said.split()[2]
         self.home = work / "postgres"
         self.data = self.home / "data"
+        self.sockets = None
         self.server = None
+
+    def create(self):
+        """Makes the files. Whatever becomes of it, `remove` cleans up."""
+        self.sockets = pathlib.Path(tempfile.mkdtemp(prefix="compare-"))  # their paths must be short
         self.home.mkdir()
         if self.user is not None:
             for directory in (self.home, self.sockets):
-                # Its own group alone comes in: the cluster trusts whoever reaches its socket.
+                # Its owner alone comes in: the cluster trusts whoever reaches its socket.
                 directory.chmod(0o700)
                 os.chown(directory, self.user.pw_uid, self.user.pw_gid)
         try:
@@ -77,8 +84,6 @@ class Cluster:
         )
         with open(self.data / "postgresql.conf", "a", encoding="utf-8") as file:
             file.write(CONFIGURATION + f"unix_socket_directories = '{self.sockets}'\n")
-        said = run([self.programs["postgres"], "--version"])  # postgres (PostgreSQL) 15.18 (…)
-        self.version = "PostgreSQL " + said.split()[2]
 
     def start(self):
         if self.server is None:
@@ -99,7 +104,8 @@ class Cluster:
 
     def remove(self):
         self.stop()
-        self.sockets.rmdir()
+        if self.sockets is not None:
+            shutil.rmtree(self.sockets, ignore_errors=True)
 
     def sql(self, database, text):
         return self._psql(database, ["-c", text])

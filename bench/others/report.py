@@ -102,8 +102,8 @@ def _notes(results):
                   f"`{shown['answer'].get('error', 'OK')}`."]
     notes += [f"\nSKIPPED: {name}: {why}." for name, why in results["skipped"].items()]
     refused = sum(told["errors"] for point in results["points"] for told in point["rounds"])
-    notes.append("\nAfter every run the sum over all wallets was unchanged, nobody was below zero, and as "
-                 "many transfers were recorded as had been acknowledged"
+    notes.append("\nAfter every run the sums were what they had to be, nobody was below zero where a balance "
+                 "is checked, and as many transfers were recorded as had been acknowledged"
                  + (f"; {refused} requests were refused because their wallets stayed locked." if refused
                     else "; no request was refused."))
     return notes

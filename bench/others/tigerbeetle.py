@@ -15,6 +15,7 @@ ACCOUNTS = {"batches, 10 000 accounts": 10_000, "batches, 1 000 000 accounts": 1
 class TigerBeetle:
     name = "TigerBeetle, its own benchmark"
     scenarios = tuple(ACCOUNTS)
+    warms_up_itself = True
     durability = "direct I/O, its log written through before the answer; one replica"
 
     def __init__(self, settings):
