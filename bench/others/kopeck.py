@@ -13,7 +13,7 @@ from others.common import ROOT, Failed, Measured, Missing, need, run
 SCENARIOS = {"uniform": "uniform", "hot": "hot-both"}
 BATCHES = "batches of 8 192"
 BATCH = 8192
-BATCH_CONNECTIONS = 2
+BATCH_CONNECTIONS = 4
 
 
 class Kopeck:
@@ -25,15 +25,19 @@ class Kopeck:
         self.settings = settings
         self.program = os.environ.get("KOPECK") or built()
         try:
-            offered = run([self.program, "bench", "--help"])
+            run([self.program, "bench", "--help"])
         except Failed:
             raise Missing(f"{self.program} has no `bench` command: build a newer one") from None
-        self.scenarios = (*SCENARIOS, BATCHES) if "/api/transfers/batch" in offered else (*SCENARIOS,)
         self.about = run([self.program, "--version"]).strip()
+        self.scenarios = (*SCENARIOS, BATCHES)
         self.told = {}
 
     def prepare(self):
-        """It makes its own wallets."""
+        """It makes its own wallets; here it is only seen whether it takes batches."""
+        try:
+            bench(self.program, self.settings.work, 1, BATCH, BATCH_CONNECTIONS, "--wallets", 100)
+        except Failed:
+            self.scenarios = (*SCENARIOS,)
 
     def begin(self):
         self.told = {}
@@ -43,11 +47,15 @@ class Kopeck:
 
     def measure(self, scenario, clients, seconds):
         """One command measures all points of a turn, so that wallets are made and sums compared once."""
+        same = ("--wallets", self.settings.wallets, "--warm-up-seconds", self.settings.warm_up_seconds)
         if scenario == BATCHES:
-            return self._bench(("uniform",), (BATCH_CONNECTIONS,), seconds, "--batch", BATCH)[
-                "uniform", BATCH_CONNECTIONS]
+            return _measured(bench(self.program, self.settings.work, seconds, BATCH, BATCH_CONNECTIONS,
+                                   *same))
         if not self.told:
-            self.told = self._bench(SCENARIOS.values(), self.settings.clients, seconds)
+            said = _runs(self.program, self.settings.work, "--seconds", seconds, *same,
+                         "--scenario", ",".join(SCENARIOS.values()),
+                         "--connections", ",".join(map(str, self.settings.clients)))
+            self.told = {(told["scenario"], told["connections"]): _measured(told) for told in said}
         return self.told[SCENARIOS[scenario], clients]
 
     def verify(self, measured):
@@ -56,37 +64,34 @@ class Kopeck:
         if measured.errors:
             raise Failed(f"{self.name}: {measured.errors} answers were errors")
 
-    def _bench(self, scenarios, connections, seconds, *more):
-        said = run(
-            [self.program, "bench", "--scenario", ",".join(scenarios), "--connections",
-             ",".join(map(str, connections)), "--rounds", 1, "--seconds", seconds,
-             "--warm-up-seconds", self.settings.warm_up_seconds, "--wallets", self.settings.wallets,
-             *more, "--json"],
-            cwd=self.settings.work,
-        )
-        try:
-            return self._read(json.loads(said))
-        except (KeyError, TypeError, ValueError) as error:
-            raise Failed(f"`kopeck bench --json` said something else: {error!r}: {said[:500]}") from None
 
-    @staticmethod
-    def _read(document):
-        """The one place that knows the JSON: (scenario, connections) -> what was measured."""
+def bench(program, work, seconds, batch, connections, *more):
+    """One run of `kopeck bench`: its part of the JSON."""
+    return _runs(program, work, "--seconds", seconds, "--batch", batch, "--connections", connections,
+                 *more)[0]
+
+
+def _runs(program, work, *more):
+    said = run([program, "bench", "--rounds", 1, "--json", *more], cwd=work)
+    try:
+        document = json.loads(said)
         if not document["checks_hold"]:
             raise Failed(f"`kopeck bench` does not trust its own result: {document['checks']}")
-        return {
-            (told["scenario"], told["connections"]): Measured(
-                rate=told["operations_per_second"]["median"],
-                p50_ms=told["latency_ms"]["p50"],
-                p99_ms=told["latency_ms"]["p99"],
-                acknowledged=told["operations_acknowledged"],
-                # That each of them had one effect is among its checks.
-                recorded=told["operations_acknowledged"],
-                errors=told["errors_total"],
-            )
-            for told in document["runs"]
-            if told["on"] == "kopeck"
-        }
+        return [told for told in document["runs"] if told["on"] == "kopeck"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Failed(f"`kopeck bench --json` said something else: {error!r}: {said[:500]}") from None
+
+
+def _measured(told):
+    return Measured(
+        rate=told["operations_per_second"]["median"],
+        p50_ms=told["latency_ms"]["p50"],
+        p99_ms=told["latency_ms"]["p99"],
+        acknowledged=told["operations_acknowledged"],
+        # That each of them had one effect is among its checks.
+        recorded=told["operations_acknowledged"],
+        errors=told["errors_total"],
+    )
 
 
 def built():
