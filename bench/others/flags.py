@@ -48,7 +48,10 @@ class Flags(InPostgres):
         }
         processors = len(os.sched_getaffinity(0))
         self.workers = WORKERS_EACH * processors + 1
-        self.about = f"gunicorn, {self.workers} workers with {THREADS} threads, over {cluster.version}"
+        flask, gunicorn = run([self.python, "-c", "from importlib.metadata import version;"
+                               "print(version('flask'), version('gunicorn'))"]).split()
+        self.about = (f"Flask {flask}, gunicorn {gunicorn}, {self.workers} workers with {THREADS} threads, "
+                      f"over {cluster.version}")
 
     def make(self):
         self.cluster.script(self.database, "flags.sql",
