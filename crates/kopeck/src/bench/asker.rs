@@ -24,8 +24,8 @@ pub(super) struct Asker {
 impl Asker {
     /// Connects.
     pub(super) fn new(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address)
-            .with_context(|| format!("nobody listens on {address}"))?;
+        let stream =
+            TcpStream::connect(address).with_context(|| format!("nobody listens on {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_WAIT_MAX))?;
         Ok(Self { stream, host: address.to_string(), input: Vec::new(), used: 0 })

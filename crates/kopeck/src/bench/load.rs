@@ -134,7 +134,8 @@ impl Load {
             }
             _ => (crowd.people.len(), crowd.wallets),
         };
-        let chooser = Chooser::new(self.scenario, sizes, Arc::clone(&self.shares), fastrand::u64(..));
+        let chooser =
+            Chooser::new(self.scenario, sizes, Arc::clone(&self.shares), fastrand::u64(..));
         let (what, keys) = (self.what, self.keys);
         Requests::new(server.address(), crowd, chooser, (what, keys), (number, threads))
     }

@@ -225,7 +225,8 @@ pub(super) fn engine(wanted: &Measure, place: &Place) -> anyhow::Result<Document
             planned.push((None, last));
         }
     }
-    document.runs = planned.iter().map(|(scenario, batches)| engine_run(*scenario, batches)).collect();
+    document.runs =
+        planned.iter().map(|(scenario, batches)| engine_run(*scenario, batches)).collect();
     let engine = Engine::open(&work)?;
     let (before, mut told) = (engine.operations()?, Told::default());
     for _ in 0..wanted.rounds {

@@ -159,7 +159,9 @@ async fn sessions(store: &SqliteStore, work: &Work, title: &str) -> anyhow::Resu
     for number in 1..sessions + 2 {
         let user = UserId::new(number).context("no such user")?;
         let token_hash = work.token(number)?.hash();
-        ahead.push(store.open_session(Session { token_hash, user, opened: now, seen: now })).await?;
+        ahead
+            .push(store.open_session(Session { token_hash, user, opened: now, seen: now }))
+            .await?;
     }
     while ahead.pop().await?.is_some() {}
     Ok(())

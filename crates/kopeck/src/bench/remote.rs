@@ -57,11 +57,7 @@ pub(super) fn crowd(address: SocketAddr, people: u64) -> anyhow::Result<Crowd> {
     Ok(Crowd { bank, people, wallets })
 }
 
-fn logged_in(
-    asker: &mut Asker,
-    path: &str,
-    claim: &serde_json::Value,
-) -> anyhow::Result<Person> {
+fn logged_in(asker: &mut Asker, path: &str, claim: &serde_json::Value) -> anyhow::Result<Person> {
     let answer = asker.post(path, "", claim)?;
     let wallet = answer.number("wallet_id").context("an answer without a wallet")?;
     let cookie = answer.cookie.context("an answer without a session")?.to_owned();

@@ -150,10 +150,8 @@ impl Requests {
             let separator = if number == 0 { "" } else { "," };
             let to = self.crowd.wallet(self.chooser.payee(payer));
             // Writing into memory cannot fail.
-            let _ = write!(
-                body,
-                r#"{separator}{{"type":"{kind}","wallet_id":{to},"amount":{AMOUNT}"#
-            );
+            let _ =
+                write!(body, r#"{separator}{{"type":"{kind}","wallet_id":{to},"amount":{AMOUNT}"#);
             if self.keys {
                 body.extend_from_slice(br#","idempotency_key":""#);
                 body.extend_from_slice(&self.chooser.key());
@@ -221,8 +219,7 @@ mod tests {
     use super::*;
 
     fn requests(scenario: Scenario, what: What, keys: bool) -> Requests {
-        let person =
-            |wallet: u64| Person { wallet, cookie: format!("kopeck_session=of-{wallet}") };
+        let person = |wallet: u64| Person { wallet, cookie: format!("kopeck_session=of-{wallet}") };
         let people = vec![person(2), person(3)];
         let crowd = Arc::new(Crowd { bank: person(1), people, wallets: 9 });
         let chooser = Chooser::new(scenario, (2, 9), zipf_shares(9), 7);

@@ -47,9 +47,11 @@ impl Spread {
 
     /// One divided by the other, round by round: what changes the machine's mood changes both.
     pub(super) fn ratio(one: &Run, other: &Run) -> Self {
-        Self::of(one.rounds.iter().zip(&other.rounds).map(|(one, other)| {
-            if other.rate() > 0.0 { one.rate() / other.rate() } else { 0.0 }
-        }))
+        Self::of(
+            one.rounds.iter().zip(&other.rounds).map(|(one, other)| {
+                if other.rate() > 0.0 { one.rate() / other.rate() } else { 0.0 }
+            }),
+        )
     }
 }
 

@@ -89,7 +89,14 @@ impl Chooser {
         seed: u64,
     ) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        Self { scenario, payers: payers.max(2), wallets: wallets.max(2), shares, random, out: false }
+        Self {
+            scenario,
+            payers: payers.max(2),
+            wallets: wallets.max(2),
+            shares,
+            random,
+            out: false,
+        }
     }
 
     /// Who pays next.

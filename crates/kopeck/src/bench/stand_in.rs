@@ -14,8 +14,8 @@ use axum::routing::post;
 use axum::{Json, Router};
 use clap::{Args, Parser};
 use ledger::{
-    Book, Checkpoint, Currency, Ledger, LedgerError, OperationId, OperationKind, Outcome,
-    Page, Pending, Receipt, Statement, Submission, UserId, WalletId, WalletKind,
+    Book, Checkpoint, Currency, Ledger, LedgerError, OperationId, OperationKind, Outcome, Page,
+    Pending, Receipt, Statement, Submission, UserId, WalletId, WalletKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -11,8 +11,18 @@ const NONE: &str = "–";
 
 /// What the columns of runs are called.
 pub(super) const COLUMNS: [&str; 12] = [
-    "on", "scenario", "ops", "conn", "ops/s", "min–max", "p50 ms", "p99 ms", "p99.9 ms", "errors",
-    "CPU s+c", "B/op, fsync/op",
+    "on",
+    "scenario",
+    "ops",
+    "conn",
+    "ops/s",
+    "min–max",
+    "p50 ms",
+    "p99 ms",
+    "p99.9 ms",
+    "errors",
+    "CPU s+c",
+    "B/op, fsync/op",
 ];
 
 /// The whole text.
@@ -89,9 +99,9 @@ pub(super) fn target_cells(target: &Target) -> [String; 5] {
         Limit::AtLeast(least) => format!("≥ {}", number(least)),
         Limit::AtMost(most) => format!("≤ {}", number(most)),
     };
-    let range = target.range.map_or(NONE.to_owned(), |(min, max)| {
-        format!("{}–{}", number(min), number(max))
-    });
+    let range = target
+        .range
+        .map_or(NONE.to_owned(), |(min, max)| format!("{}–{}", number(min), number(max)));
     let met = if target.is_met() { "yes" } else { "NO" }.to_owned();
     [target.what.clone(), number(target.value), range, wanted, met]
 }

@@ -118,7 +118,8 @@ impl Tally {
         self.counted += done;
         let at = now - span.from;
         let slice = at.as_millis() / SLICE.as_millis();
-        if let Some(slice) = usize::try_from(slice).ok().and_then(|slice| self.slices.get_mut(slice))
+        if let Some(slice) =
+            usize::try_from(slice).ok().and_then(|slice| self.slices.get_mut(slice))
         {
             *slice += done;
         }
@@ -197,7 +198,8 @@ mod tests {
         let one = Written { operations: 1, payment: Some(payment) };
         let ok = answer(200, br#"{"operation_id":7}"#);
         let at = |millis| shared.span.begin + Duration::from_millis(millis);
-        for (since, now) in [(500, 600), (900, 1_100), (1_150, 1_160), (1_500, 1_760), (1_990, 2_100)]
+        for (since, now) in
+            [(500, 600), (900, 1_100), (1_150, 1_160), (1_500, 1_760), (1_990, 2_100)]
         {
             tally.take(&ok, &one, (at(since), at(now)), &shared);
         }

@@ -69,8 +69,7 @@ impl Work {
         );
         let secret = SessionToken::generate()?.reveal();
         let what = "the data of a benchmark of kopeck; may be removed".to_owned();
-        let work =
-            Self { home: home.to_owned(), mark: Mark { what, secret, size, made: false } };
+        let work = Self { home: home.to_owned(), mark: Mark { what, secret, size, made: false } };
         work.write_mark()?;
         Ok(work)
     }
