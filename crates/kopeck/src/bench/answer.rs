@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn answers_are_read_when_they_are_all_there() {
         let whole = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
-                      idempotency-replayed: true\r\nContent-Length: 33\r\n\r\n\
+                      idempotency-replayed: true\r\nContent-Length: 34\r\n\r\n\
                       {\"status\":\"OK\",\"operation_id\":712}HTTP/1.1 503";
         for short in 0..whole.len() - 12 {
             assert_eq!(read(&whole[..short]), Ok(None), "{short}");

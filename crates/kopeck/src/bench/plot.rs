@@ -241,6 +241,6 @@ mod tests {
         let figure = plot.figure();
         assert!(figure.contains("a&lt;b") && !figure.contains("a<b"));
         assert_eq!(figure.matches("<circle").count(), 2);
-        assert!(figure.contains("M338.0 12.0L628.0 134.0"), "{figure}");
+        assert!(figure.contains("M346.0 12.0L628.0 134.0"), "{figure}");
     }
 }

@@ -175,9 +175,10 @@ async fn money(store: &SqliteStore, work: &Work, title: &str) -> anyhow::Result<
     let (mut deposited, mut transferred) = (0_u64, 0_u64);
     let minor = first_payment_minor(wallets);
     let people = usize::try_from(wallets)?;
-    let seed = fastrand::u64(..);
-    let mut uniform = Chooser::new(Scenario::Uniform, (people, people), Arc::default(), seed);
-    let mut hot = Chooser::new(Scenario::HotBoth, (people, people), Arc::default(), seed);
+    // Not the same seed: it would give some keys twice.
+    let mut seed = || fastrand::u64(..);
+    let mut uniform = Chooser::new(Scenario::Uniform, (people, people), Arc::default(), seed());
+    let mut hot = Chooser::new(Scenario::HotBoth, (people, people), Arc::default(), seed());
     while deposited + transferred < total {
         let batch = (SUBMISSIONS_MAX as u64).min(total - deposited - transferred);
         let submissions = (0..batch).map(|_| {
