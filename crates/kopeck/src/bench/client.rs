@@ -49,11 +49,13 @@ pub(super) struct Shared {
     pub(super) stop: &'static AtomicBool,
 }
 
-/// Connects so many times. Blocks.
+/// Connects so many times. Blocks. Raises the limit of open files as far as the system lets us.
 pub(super) fn connect(
     address: SocketAddr,
     connections: usize,
 ) -> io::Result<Vec<std::net::TcpStream>> {
+    // Where it cannot be raised, connecting says what is wrong.
+    let _ = rlimit::increase_nofile_limit(connections as u64 + 256);
     (0..connections)
         .map(|_| {
             let stream = std::net::TcpStream::connect(address)?;
@@ -157,7 +159,9 @@ impl<'s> Thread<'s> {
             let ahead = self.next_due.saturating_duration_since(Instant::now());
             timeout = if self.due.is_empty() { Duration::ZERO } else { Duration::from_millis(1) };
             if self.due.is_empty() {
-                std::thread::sleep(ahead.clamp(TICK, LOOK_EVERY).min(TICK));
+                // With nothing under way there is nothing to look for before the next is due.
+                let idle = self.free.len() == self.connections.len();
+                std::thread::sleep(ahead.min(if idle { LOOK_EVERY } else { TICK }));
             }
         }
         match self.poll.poll(events, Some(timeout)) {

@@ -56,19 +56,19 @@ fn here(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
     document.set("book", describe(size));
     let work = home.book("book", size)?;
     let crowd = Arc::new(work.crowd()?);
-    let mut servers = vec![Server::start(Kind::Kopeck, &work)?];
+    let mut servers = vec![(Server::start(Kind::Kopeck, &work)?, Arc::clone(&crowd))];
     for kind in wanted.beside.iter().filter(|kind| **kind != Kind::Kopeck) {
         // A server each: two cannot have the same data directory.
         let beside = home.book(kind.name(), Size { operations: 0, ..size })?;
-        servers.push(Server::start(*kind, &beside)?);
+        servers.push((Server::start(*kind, &beside)?, Arc::new(beside.crowd()?)));
     }
-    let told = measure_all(wanted, &servers, &crowd, &mut document)?;
+    let told = measure_all(wanted, &servers, &mut document)?;
     let mut servers = servers.into_iter();
-    let server = servers.next().context("no server")?;
+    let (server, _) = servers.next().context("no server")?;
     let before = told.before;
     document.findings.push(checks::replays(&server, &crowd, &told.sample.sample)?);
     server.stop()?;
-    for other in servers {
+    for (other, _) in servers {
         other.stop()?;
     }
     let after = checks::left_behind(&work, &mut document.findings)?;
@@ -85,9 +85,9 @@ fn elsewhere(wanted: &Measure, url: &str) -> anyhow::Result<Document> {
     document.set("service", url);
     document.set("people", people);
     let balances = checks::balances(&server, &crowd)?;
-    let servers = [server];
-    let told = measure_all(wanted, &servers, &crowd, &mut document)?;
-    let [server] = servers;
+    let servers = [(server, Arc::clone(&crowd))];
+    let told = measure_all(wanted, &servers, &mut document)?;
+    let [(server, _)] = servers;
     document.findings.push(checks::replays(&server, &crowd, &told.sample.sample)?);
     let after = server.operations()?;
     document.findings.push(checks::one_effect_each(told.told, told.before, after));
@@ -104,29 +104,33 @@ pub(super) struct AllTold {
     pub(super) sample: Tally,
 }
 
-/// Each combination, round by round. The first of the servers is the service itself.
+/// Each combination, round by round. The first of the servers is the service itself; each has people
+/// of its own.
 fn measure_all(
     wanted: &Measure,
-    servers: &[Server],
-    crowd: &Arc<Crowd>,
+    servers: &[(Server, Arc<Crowd>)],
     document: &mut Document,
 ) -> anyhow::Result<AllTold> {
+    let (first, crowd) = servers.first().context("no server")?;
     let shares = zipf_shares(crowd.wallets);
-    let first = servers.first().context("no server")?;
     let batches = if wanted.batch.is_empty() { &[1] } else { wanted.batch.as_slice() };
     let mut planned = Vec::new();
     for &scenario in &wanted.scenario {
         for &batch in batches {
             for &connections in &wanted.connections {
-                let load = load(wanted, (scenario, batch, connections), crowd, &shares);
-                for server in servers.iter().filter(|server| can(server.kind(), &load)) {
-                    planned.push((server, load.clone(), run_of(server.kind(), &load)));
+                for (server, crowd) in servers {
+                    let load = load(wanted, (scenario, batch, connections), crowd, &shares);
+                    if can(server.kind(), &load) {
+                        let run = run_of(server.kind(), &load);
+                        planned.push((server, load, run));
+                    }
                 }
             }
         }
     }
-    for server in servers.iter().filter(|server| server.kind() != Kind::Bare) {
-        planned.first().context("nothing to measure")?.1.meet_everybody(server)?;
+    for (server, crowd) in servers.iter().filter(|(server, _)| server.kind() != Kind::Bare) {
+        let (_, load, _) = planned.first().context("nothing to measure")?;
+        Load { crowd: Arc::clone(crowd), ..load.clone() }.meet_everybody(server)?;
     }
     let before = first.operations()?;
     let (mut told, mut sample) = (Told::default(), Tally::new(std::time::Duration::ZERO));

@@ -176,7 +176,7 @@ async fn money(store: &SqliteStore, work: &Work, title: &str) -> anyhow::Result<
     let minor = first_payment_minor(wallets);
     let people = usize::try_from(wallets)?;
     // Not the same seed: it would give some keys twice.
-    let mut seed = || fastrand::u64(..);
+    let seed = || fastrand::u64(..);
     let mut uniform = Chooser::new(Scenario::Uniform, (people, people), Arc::default(), seed());
     let mut hot = Chooser::new(Scenario::HotBoth, (people, people), Arc::default(), seed());
     while deposited + transferred < total {

@@ -64,6 +64,11 @@ impl Book {
         Ok(Self { work, crowd, server, before, told, sample })
     }
 
+    /// Makes its people known to it.
+    fn meet_everybody(&self, wanted: &Targets) -> anyhow::Result<()> {
+        base_load(wanted, &self.crowd).meet_everybody(&self.server)
+    }
+
     /// One round on it, counted for the checks if it pays.
     fn round(&mut self, load: &Load, title: &str) -> anyhow::Result<Round> {
         let load = Load { crowd: Arc::clone(&self.crowd), ..load.clone() };
@@ -97,12 +102,12 @@ pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
     document.set("large book", describe(large_size(wanted)));
     document.set("rounds", format!("{} of {:?}", wanted.rounds, wanted.seconds));
     let mut book = Book::start(Kind::Kopeck, home.book("small", small)?)?;
-    base_load(wanted, &book.crowd).meet_everybody(&book.server)?;
+    book.meet_everybody(wanted)?;
     beside_others(wanted, &home, &mut book, &mut document)?;
     alone(wanted, &mut book, &mut document)?;
     batches(wanted, &mut book, &mut document)?;
     let mut large = Book::start(Kind::Kopeck, home.book("large", large_size(wanted))?)?;
-    base_load(wanted, &large.crowd).meet_everybody(&large.server)?;
+    large.meet_everybody(wanted)?;
     large_beside_small(wanted, (&mut large, &mut book), &mut document)?;
     book.finish(&mut document)?;
     long_history(wanted, &mut large, &mut document)?;
@@ -171,7 +176,7 @@ fn beside_others(
     let mut null = Book::start(Kind::Null, home.book("null", size)?)?;
     let mut bare = Book::start(Kind::Bare, home.book("bare", size)?)?;
     let load = base_load(wanted, &book.crowd);
-    load.meet_everybody(&null.server)?;
+    null.meet_everybody(wanted)?;
     let hot = Load { scenario: Scenario::HotBoth, ..load.clone() };
     let mut runs = [
         run_of(Kind::Kopeck, &load),
