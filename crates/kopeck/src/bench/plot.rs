@@ -11,7 +11,7 @@ pub(super) const SERIES_COLOURS: usize = 6;
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 24.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
 /// Marks on an axis, about.
@@ -241,6 +241,6 @@ mod tests {
         let figure = plot.figure();
         assert!(figure.contains("a&lt;b") && !figure.contains("a<b"));
         assert_eq!(figure.matches("<circle").count(), 2);
-        assert!(figure.contains("M346.0 12.0L628.0 134.0"), "{figure}");
+        assert!(figure.contains("M340.0 12.0L616.0 134.0"), "{figure}");
     }
 }

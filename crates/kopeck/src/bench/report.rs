@@ -98,6 +98,7 @@ fn plots(runs: &[Run]) -> Vec<Plot> {
             if run.batch > 1 { format!(", batches of {}", run.batch) } else { String::new() };
         let over = match run.connections {
             0 => String::new(),
+            1 => ", 1 connection".to_owned(),
             connections => format!(", {connections} connections"),
         };
         let rate = run.asked_rate.map_or(String::new(), |rate| format!(", {rate:.0} a second"));

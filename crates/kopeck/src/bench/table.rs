@@ -112,7 +112,8 @@ pub(super) fn whole(value: f64) -> String {
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(' ');
+            // One that does not break, so that a number stays on its line.
+            text.push('\u{a0}');
         }
         text.push(digit);
     }
@@ -151,9 +152,12 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_and_columns_aligned() {
-        for (value, expected) in
-            [(0.4, "0"), (999.0, "999"), (1_000.0, "1 000"), (1_234_567.0, "1 234 567")]
-        {
+        for (value, expected) in [
+            (0.4, "0"),
+            (999.0, "999"),
+            (1_000.0, "1\u{a0}000"),
+            (1_234_567.0, "1\u{a0}234\u{a0}567"),
+        ] {
             assert_eq!(whole(value), expected);
         }
         let rows = [["a", "1"].map(str::to_owned), ["bcd", "22"].map(str::to_owned)];

@@ -71,7 +71,7 @@ impl Usage {
 }
 
 /// A checkpoint syncs the log before each of its two copies at least, the data file twice, and the
-/// log's head when it starts again.
+/// log's head when it starts again: about five, as strace counts them too.
 pub(super) const CHECKPOINT_FSYNCS: u64 = 5;
 
 /// The most memory that a process ever had at a time, in bytes.
