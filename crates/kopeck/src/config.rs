@@ -14,6 +14,7 @@ use ledger::Currency;
 
 use crate::auth::Secret;
 use crate::auth::throttle::Rate;
+use crate::bench;
 use crate::commands::{backup, check, checkpoint, export, restore, verify_receipt};
 
 const AFTER_HELP: &str = "\
@@ -57,6 +58,12 @@ pub(crate) enum Command {
     Checkpoint(checkpoint::Wanted),
     /// Verifies a receipt offline: exits with 0 if it proves what it says.
     VerifyReceipt(verify_receipt::Wanted),
+    /// Measures what the service can do on this machine, against a private server with data of its
+    /// own, and checks its own result: exits with 1 if a check fails. See docs/bench.md.
+    Bench(Box<bench::Wanted>),
+    /// What `bench` measures against. Keeps nothing.
+    #[command(hide = true)]
+    BenchStandIn(bench::stand_in::Wanted),
 }
 
 /// Whom to ask.

@@ -8,6 +8,7 @@
 mod api;
 mod auth;
 mod bank;
+mod bench;
 mod clock;
 mod commands;
 mod config;
@@ -69,8 +70,10 @@ pub fn run() -> ExitCode {
         Some(Command::Restore(wanted)) => commands::restore::run(wanted),
         Some(Command::Export(wanted)) => commands::export::run(wanted),
         Some(Command::Checkpoint(wanted)) => commands::checkpoint::run(&wanted),
+        Some(Command::BenchStandIn(wanted)) => bench::stand_in::run(&wanted),
         // Their statuses say more than that something failed.
         Some(Command::Check(wanted)) => return commands::check::run(wanted),
+        Some(Command::Bench(wanted)) => return bench::run(*wanted),
         Some(Command::VerifyReceipt(wanted)) => return commands::verify_receipt::run(&wanted),
     };
     match done {

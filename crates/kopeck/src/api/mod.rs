@@ -51,8 +51,6 @@ pub(crate) fn routes() -> Router<AppState> {
         .routes(routes!(transfers::external_to_wallet))
         .routes(routes!(transfers::wallet_to_wallet))
         .split_for_parts();
-    #[cfg(feature = "bench")]
-    let routes = routes.route("/api/bench/null", axum::routing::post(transfers::null));
     // The validator's badge would be another host's.
     let docs = SwaggerUi::new("/docs")
         .url("/api/openapi.json", description)

@@ -57,19 +57,6 @@ pub(super) async fn wallet_to_wallet(
     Ok(answer(&state, &state.teller.transfer(&caller, order, key).await?))
 }
 
-/// Everything that a transfer passes but the ledger: what the ledger's cost is measured against.
-#[cfg(feature = "bench")]
-pub(super) async fn null(
-    State(state): State<AppState>,
-    caller: Caller,
-    _: Key,
-    body: JsonBody,
-) -> Result<Json<MovedAnswer>, Problem> {
-    let Order { amount, .. } = parse(&state, body.read()?)?;
-    state.metrics.count_outcome("null");
-    Ok(Json(MovedAnswer::null(caller.user.wallet, amount, state.ledger.currency())))
-}
-
 fn parse(state: &AppState, body: TransferBody<'_>) -> Result<Order, Problem> {
     body.parse(state.ledger.currency()).map_err(|error| refused(state, error))
 }

@@ -267,17 +267,6 @@ impl MovedAnswer {
             balance: Decimal(side.balance.in_units(currency)),
         }
     }
-
-    /// The same shape without a ledger.
-    #[cfg(feature = "bench")]
-    pub(crate) fn null(wallet: WalletId, amount: Amount, currency: Currency) -> Self {
-        Self {
-            status: "OK",
-            operation_id: 1,
-            wallet_id: wallet.get(),
-            balance: Decimal(amount.in_units(currency)),
-        }
-    }
 }
 
 /// A wallet with a page of its history.

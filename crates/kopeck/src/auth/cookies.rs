@@ -12,7 +12,7 @@ use super::{Client, SessionToken};
 /// A cookie of ours. Over HTTPS its name has the prefix `__Host-`, which binds it to this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CookieName {
-    plain: &'static str,
+    pub(crate) plain: &'static str,
     https: &'static str,
 }
 

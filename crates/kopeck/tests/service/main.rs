@@ -11,6 +11,7 @@
 mod account;
 mod backup;
 mod bank;
+mod bench;
 mod browser;
 mod check;
 mod contention;

@@ -1,0 +1,318 @@
+//! Owns the load: connections kept alive on a few threads, one request at a time on each.
+//!
+//! Never: a runtime, or a request's content. The client shares the processors with the server, so a
+//! request costs it one write, one read and two looks at the clock. Bounds: as many requests under way
+//! as there are connections; a run ends at its time, and what is under way then is waited for
+//! [`DRAIN_MAX`] at most.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::answer::{self, BODY_BYTES_MAX};
+use super::requests::{Requests, Written};
+use super::tally::Tally;
+
+/// How long answers to what was sent are waited for at the end.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
+/// How long a thread sleeps at most before it looks whether the run is over.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How finely requests at a fixed rate are timed: what is due within it is sent together. It is part
+/// of what is measured as latency, from the moment that a request was due.
+const TICK: Duration = Duration::from_micros(200);
+/// What a connection reads at a time, in bytes.
+const READ_BYTES: usize = 16 * 1_024;
+
+/// When a run begins to count, and when it ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// The first request.
+    pub(super) begin: Instant,
+    /// The first answer that counts.
+    pub(super) from: Instant,
+    /// No request is sent any more.
+    pub(super) until: Instant,
+}
+
+/// What the threads of a run share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) span: Span,
+    /// When the newest acknowledgement came, in nanoseconds since `span.from`; 0: none yet.
+    pub(super) newest: AtomicU64,
+    /// Somebody wants the benchmark to end.
+    pub(super) stop: &'static AtomicBool,
+}
+
+/// Connects so many times. Blocks. Raises the limit of open files as far as the system lets us.
+pub(super) fn connect(
+    address: SocketAddr,
+    connections: usize,
+) -> io::Result<Vec<std::net::TcpStream>> {
+    // Where it cannot be raised, connecting says what is wrong.
+    let _ = rlimit::increase_nofile_limit(connections as u64 + 256);
+    (0..connections)
+        .map(|_| {
+            let stream = std::net::TcpStream::connect(address)?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            Ok(stream)
+        })
+        .collect()
+}
+
+struct Connection {
+    stream: TcpStream,
+    out: Vec<u8>,
+    sent: usize,
+    input: Vec<u8>,
+    filled: usize,
+    /// What is under way, and since when.
+    asked: Option<(Written, Instant)>,
+}
+
+/// A thread of the client.
+pub(super) struct Thread<'s> {
+    address: SocketAddr,
+    poll: Poll,
+    connections: Vec<Connection>,
+    free: Vec<usize>,
+    requests: Requests,
+    /// Time between two requests at a fixed rate.
+    interval: Option<Duration>,
+    next_due: Instant,
+    due: VecDeque<Instant>,
+    /// There is nothing more to ask.
+    exhausted: bool,
+    shared: &'s Shared,
+    tally: Tally,
+}
+
+impl<'s> Thread<'s> {
+    /// Takes the connections over. At a fixed rate, `interval` is this thread's time between two
+    /// requests; without, each connection asks again as soon as it is answered.
+    pub(super) fn new(
+        address: SocketAddr,
+        streams: Vec<std::net::TcpStream>,
+        requests: Requests,
+        interval: Option<Duration>,
+        shared: &'s Shared,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut connections = Vec::with_capacity(streams.len());
+        for (number, stream) in streams.into_iter().enumerate() {
+            connections.push(Connection::new(stream, number, &poll)?);
+        }
+        let free = (0..connections.len()).rev().collect();
+        let next_due = shared.span.begin;
+        let tally = Tally::new(shared.span.until - shared.span.from);
+        let due = VecDeque::new();
+        Ok(Self {
+            address,
+            poll,
+            connections,
+            free,
+            requests,
+            interval,
+            next_due,
+            due,
+            exhausted: false,
+            shared,
+            tally,
+        })
+    }
+
+    /// Works until the run's end.
+    pub(super) fn run(mut self) -> io::Result<Tally> {
+        std::thread::sleep(self.shared.span.begin.saturating_duration_since(Instant::now()));
+        let mut events = Events::with_capacity(1_024);
+        loop {
+            let now = Instant::now();
+            let over = self.exhausted
+                || now >= self.shared.span.until
+                || self.shared.stop.load(Ordering::Relaxed);
+            if !over {
+                self.start_due(now)?;
+            }
+            let idle = self.free.len() == self.connections.len();
+            if over && (idle || now >= self.shared.span.until + DRAIN_MAX) {
+                break;
+            }
+            self.wait(&mut events, over)?;
+            for event in &events {
+                self.progress(event.token().0, over)?;
+            }
+        }
+        self.lose_the_rest();
+        Ok(self.tally)
+    }
+
+    fn wait(&mut self, events: &mut Events, over: bool) -> io::Result<()> {
+        let mut timeout = LOOK_EVERY;
+        if self.interval.is_some() && !over {
+            // The system's own time-outs are whole milliseconds, which is too coarse here.
+            let ahead = self.next_due.saturating_duration_since(Instant::now());
+            timeout = if self.due.is_empty() { Duration::ZERO } else { Duration::from_millis(1) };
+            if self.due.is_empty() {
+                // With nothing under way there is nothing to look for before the next is due.
+                let idle = self.free.len() == self.connections.len();
+                std::thread::sleep(ahead.min(if idle { LOOK_EVERY } else { TICK }));
+            }
+        }
+        match self.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            polled => polled,
+        }
+    }
+
+    /// Sends what is to be sent now, on connections that are free.
+    fn start_due(&mut self, now: Instant) -> io::Result<()> {
+        let Some(interval) = self.interval else {
+            while !self.exhausted
+                && let Some(free) = self.free.pop()
+            {
+                self.ask(free, now)?;
+            }
+            return Ok(());
+        };
+        while self.next_due <= now {
+            self.due.push_back(self.next_due);
+            self.next_due += interval;
+        }
+        while !self.exhausted
+            && !self.due.is_empty()
+            && let Some(free) = self.free.pop()
+            && let Some(due) = self.due.pop_front()
+        {
+            // From when it should have been sent: what waits for a connection waits for the server.
+            self.ask(free, due)?;
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, number: usize, since: Instant) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
+        let Some(written) = self.requests.write(&mut connection.out) else {
+            self.exhausted = true;
+            self.free.push(number);
+            return Ok(());
+        };
+        connection.sent = 0;
+        connection.asked = Some((written, since));
+        self.tally.asked += 1;
+        match connection.send() {
+            Ok(()) => Ok(()),
+            Err(error) => self.broke(number, &error.to_string()),
+        }
+    }
+
+    /// Goes on with a connection on which something has happened.
+    fn progress(&mut self, number: usize, over: bool) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
+        let done = connection.send().and_then(|()| connection.receive());
+        match done {
+            Ok(None) => Ok(()),
+            Ok(Some(bytes)) => {
+                let now = Instant::now();
+                self.take_answer(number, bytes, now);
+                if over || self.interval.is_some() {
+                    self.free.push(number);
+                    return Ok(());
+                }
+                self.ask(number, now)
+            }
+            Err(error) => self.broke(number, &error.to_string()),
+        }
+    }
+
+    fn take_answer(&mut self, number: usize, bytes: usize, now: Instant) {
+        let Some(connection) = self.connections.get_mut(number) else { return };
+        let Some((written, since)) = connection.asked.take() else { return };
+        let whole = connection.input.get(..bytes).unwrap_or_default();
+        if let Ok(Some(answer)) = answer::read(whole) {
+            self.tally.take(&answer, &written, (since, now), self.shared);
+        }
+        connection.filled = 0;
+    }
+
+    /// What was under way on it may have been done or not. Connects anew.
+    fn broke(&mut self, number: usize, why: &str) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
+        if let Some((written, _)) = connection.asked.take() {
+            self.tally.lost(written.operations, why);
+        }
+        let stream = std::net::TcpStream::connect(self.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        *connection = Connection::new(stream, number, &self.poll)?;
+        self.free.push(number);
+        Ok(())
+    }
+
+    fn lose_the_rest(&mut self) {
+        for connection in &mut self.connections {
+            if let Some((written, _)) = connection.asked.take() {
+                self.tally.lost(written.operations, "no answer before the end");
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn new(stream: std::net::TcpStream, number: usize, poll: &Poll) -> io::Result<Self> {
+        let mut stream = TcpStream::from_std(stream);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut stream, Token(number), both)?;
+        let input = vec![0; READ_BYTES];
+        Ok(Self { stream, out: Vec::new(), sent: 0, input, filled: 0, asked: None })
+    }
+
+    /// Writes as much of the request as goes.
+    fn send(&mut self) -> io::Result<()> {
+        while let Some(rest) = self.out.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.sent += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is there; how long the answer is when it is all there. When something is read that
+    /// does not fill the buffer there is nothing more, so that an answer mostly costs one read.
+    fn receive(&mut self) -> io::Result<Option<usize>> {
+        loop {
+            if self.filled == self.input.len() {
+                if self.filled > 2 * BODY_BYTES_MAX {
+                    return Err(io::Error::other("an answer without an end"));
+                }
+                self.input.resize(2 * self.filled, 0);
+            }
+            let room = self.input.get_mut(self.filled..).unwrap_or_default();
+            match self.stream.read(room) {
+                Ok(0) => return Err(io::Error::other("the connection was closed")),
+                Ok(read) => {
+                    self.filled += read;
+                    let so_far = self.input.get(..self.filled).unwrap_or_default();
+                    if let Some(answer) = answer::read(so_far).map_err(io::Error::other)? {
+                        if self.asked.is_none() {
+                            return Err(io::Error::other("an answer to no request"));
+                        }
+                        return Ok(Some(answer.bytes));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

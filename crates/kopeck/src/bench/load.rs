@@ -1,0 +1,161 @@
+//! Owns a run of load against a server: its threads, its time, what it used.
+//!
+//! Never: what the figures mean. Bounds: a run ends by itself at its time; nothing is sent after that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, ensure};
+
+use super::client::{self, Shared, Span, Thread};
+use super::progress;
+use super::requests::{Crowd, Requests, What};
+use super::scenario::{Chooser, Scenario, Shares};
+use super::server::Server;
+use super::tally::Tally;
+use super::usage::{SELF, Usage};
+
+/// Somebody wants the benchmark to end: what runs ends soon, and nothing is begun.
+pub(super) static STOP: AtomicBool = AtomicBool::new(false);
+
+/// An error when somebody wants the benchmark to end.
+pub(super) fn go_on() -> anyhow::Result<()> {
+    ensure!(!STOP.load(Ordering::Relaxed), "stopped");
+    Ok(())
+}
+
+/// What to send, to whom, how long.
+#[derive(Debug, Clone)]
+pub(super) struct Load {
+    pub(super) scenario: Scenario,
+    pub(super) what: What,
+    pub(super) connections: usize,
+    pub(super) threads: usize,
+    pub(super) keys: bool,
+    pub(super) warm_up: Duration,
+    pub(super) measured: Duration,
+    /// Requests a second; without, as many as go.
+    pub(super) rate: Option<f64>,
+    pub(super) crowd: Arc<Crowd>,
+    pub(super) shares: Shares,
+}
+
+/// What one run of load gave.
+#[derive(Debug, Clone)]
+pub(super) struct Round {
+    /// How long it was measured, in seconds.
+    pub(super) seconds: f64,
+    /// What the client saw.
+    pub(super) tally: Tally,
+    /// What the server used.
+    pub(super) server: Usage,
+    /// What the client used.
+    pub(super) client: Usage,
+}
+
+impl Round {
+    /// Acknowledged operations a second.
+    pub(super) fn rate(&self) -> f64 {
+        if self.seconds > 0.0 { self.tally.counted as f64 / self.seconds } else { 0.0 }
+    }
+}
+
+impl Load {
+    /// Sends it, and measures.
+    pub(super) fn run(&self, server: &Server, title: &str) -> anyhow::Result<Round> {
+        go_on()?;
+        let address = server.address();
+        let threads = self.threads.clamp(1, self.connections.max(1));
+        let begin = Instant::now();
+        let mut streams = client::connect(address, self.connections.max(1))?;
+        let begin = begin.max(Instant::now()) + Duration::from_millis(20);
+        let from = begin + self.warm_up;
+        let span = Span { begin, from, until: from + self.measured };
+        let shared = Shared { span, newest: AtomicU64::new(0), stop: &STOP };
+        let interval = self.rate.map(|rate| {
+            Duration::try_from_secs_f64(threads as f64 / rate.max(0.001)).unwrap_or(Duration::MAX)
+        });
+        std::thread::scope(|scope| {
+            let mut running = Vec::new();
+            for number in 0..threads {
+                // As many for each thread, as far as that goes.
+                let share = streams.len().div_ceil(threads - number);
+                let own = streams.split_off(streams.len() - share);
+                let requests = self.requests(server, (number, threads));
+                let thread = Thread::new(address, own, requests, interval, &shared)?;
+                let named = std::thread::Builder::new().name(format!("client-{number}"));
+                running.push(named.spawn_scoped(scope, move || thread.run())?);
+            }
+            let (server, client) = self.watch(server, &span, title)?;
+            let mut tally = Tally::new(self.measured);
+            for thread in running {
+                tally.add(thread.join().map_err(|_| anyhow!("a client's thread panicked"))??);
+            }
+            let newest = Duration::from_nanos(shared.newest.load(Ordering::Relaxed));
+            tally.pause = tally.pause.max(self.measured.saturating_sub(newest));
+            go_on()?;
+            Ok(Round { seconds: self.measured.as_secs_f64(), tally, server, client })
+        })
+    }
+
+    /// Asks for everybody's wallet once, so that every session is known to the server.
+    pub(super) fn meet_everybody(&self, server: &Server) -> anyhow::Result<()> {
+        let all = Self {
+            what: What::Everybody,
+            warm_up: Duration::ZERO,
+            measured: Duration::from_secs(60),
+            rate: None,
+            ..self.clone()
+        };
+        let connections = all.connections.clamp(1, 64);
+        let round = Self { connections, ..all }.run_quietly(server)?;
+        let errors = &round.errors;
+        ensure!(errors.is_empty(), "not everybody is known to the server: {errors:?}");
+        Ok(())
+    }
+
+    fn run_quietly(&self, server: &Server) -> anyhow::Result<Tally> {
+        go_on()?;
+        let begin = Instant::now();
+        let span = Span { begin, from: begin, until: begin + self.measured };
+        let shared = Shared { span, newest: AtomicU64::new(0), stop: &STOP };
+        let streams = client::connect(server.address(), self.connections)?;
+        let requests = self.requests(server, (0, 1));
+        Ok(Thread::new(server.address(), streams, requests, None, &shared)?.run()?)
+    }
+
+    fn requests(&self, server: &Server, (number, threads): (usize, usize)) -> Requests {
+        let crowd = Arc::clone(&self.crowd);
+        let sizes = match self.scenario {
+            Scenario::Zipf => {
+                let first = |many: usize| many.min(super::scenario::ZIPF_WALLETS_MAX);
+                (first(crowd.people.len()), first(crowd.wallets))
+            }
+            _ => (crowd.people.len(), crowd.wallets),
+        };
+        let chooser =
+            Chooser::new(self.scenario, sizes, Arc::clone(&self.shares), fastrand::u64(..));
+        let (what, keys) = (self.what, self.keys);
+        Requests::new(server.address(), crowd, chooser, (what, keys), (number, threads))
+    }
+
+    /// Waits for the run's end and reads what was used within its time.
+    fn watch(&self, server: &Server, span: &Span, title: &str) -> anyhow::Result<(Usage, Usage)> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let bar = progress::timed(title, millis(span.until - span.begin));
+        let wait_for = |moment: Instant| {
+            while Instant::now() < moment && !STOP.load(Ordering::Relaxed) {
+                let left = moment.saturating_duration_since(Instant::now());
+                std::thread::sleep(left.min(Duration::from_millis(250)));
+                bar.set_position(millis(span.begin.elapsed()));
+            }
+        };
+        wait_for(span.from);
+        let before = (server.usage()?, Usage::of(SELF));
+        wait_for(span.until);
+        let after = (server.usage()?, Usage::of(SELF));
+        bar.finish_and_clear();
+        Ok((after.0.since(before.0), after.1.since(before.1)))
+    }
+}

@@ -1,0 +1,294 @@
+//! Owns the order of a benchmark: books, servers, rounds in turns, checks.
+//!
+//! Never: a judgement on a figure. Bounds: each combination of what was asked for, as many rounds as
+//! were asked for.
+
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+
+use super::checks::{self, Told};
+use super::document::Document;
+use super::engine::{Batches, Engine};
+use super::home::Home;
+use super::load::{Load, Round};
+use super::options::{Measure, Place};
+use super::requests::{Crowd, What};
+use super::run::Run;
+use super::scenario::{Scenario, Shares, zipf_shares};
+use super::server::{Kind, Server};
+use super::tally::Tally;
+use super::usage::Usage;
+use super::work::{Size, Work};
+use super::{raw, remote};
+
+/// Wallets, when nobody says how many.
+const WALLETS: u64 = 100_000;
+/// People that sign up at a service elsewhere, when nobody says how many.
+const PEOPLE_ELSEWHERE: u64 = 64;
+/// How many people are logged in at most, when nobody says how many.
+const SESSIONS_MAX: u64 = 100_000;
+/// Operations a batch of the engine, when nobody says how many.
+const ENGINE_BATCH: usize = 8_192;
+
+/// How many threads the client has when nobody says it: one keeps up with three processors of server.
+pub(super) fn client_threads(wanted: Option<usize>) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    wanted.unwrap_or(processors.div_ceil(4)).max(1)
+}
+
+/// Measures over HTTP.
+pub(super) fn http(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
+    ensure!(wanted.rounds > 0, "--rounds is at least 1");
+    match &wanted.url {
+        Some(url) => elsewhere(wanted, url),
+        None => here(wanted, place),
+    }
+}
+
+/// On private servers.
+fn here(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
+    let wallets = wanted.wallets.unwrap_or(WALLETS).max(2);
+    let sessions = wanted.sessions.unwrap_or(wallets.min(SESSIONS_MAX)).clamp(2, wallets);
+    let size = Size { wallets, sessions, operations: wanted.stored_operations, hot_operations: 0 };
+    let home = Home::new(place)?;
+    let mut document = Document::new();
+    document.set("book", describe(size));
+    let work = home.book("book", size)?;
+    let crowd = Arc::new(work.crowd()?);
+    let mut servers = vec![(Server::start(Kind::Kopeck, &work)?, Arc::clone(&crowd))];
+    for kind in wanted.beside.iter().filter(|kind| **kind != Kind::Kopeck) {
+        // A server each: two cannot have the same data directory.
+        let beside = home.book(kind.name(), Size { operations: 0, ..size })?;
+        servers.push((Server::start(*kind, &beside)?, Arc::new(beside.crowd()?)));
+    }
+    let told = measure_all(wanted, &servers, &mut document)?;
+    let mut servers = servers.into_iter();
+    let (server, _) = servers.next().context("no server")?;
+    let before = told.before;
+    document.findings.push(checks::replays(&server, &crowd, &told.sample.sample)?);
+    server.stop()?;
+    for (other, _) in servers {
+        other.stop()?;
+    }
+    let after = checks::left_behind(&work, &mut document.findings)?;
+    document.findings.push(checks::one_effect_each(told.told, before, after));
+    Ok(document)
+}
+
+/// On a service that somebody else runs.
+fn elsewhere(wanted: &Measure, url: &str) -> anyhow::Result<Document> {
+    let server = Server::elsewhere(remote::address(url)?);
+    let people = wanted.wallets.unwrap_or(PEOPLE_ELSEWHERE).max(2);
+    let crowd = Arc::new(remote::crowd(server.address(), people)?);
+    let mut document = Document::new();
+    document.set("service", url);
+    document.set("people", people);
+    let balances = checks::balances(&server, &crowd)?;
+    let servers = [(server, Arc::clone(&crowd))];
+    let told = measure_all(wanted, &servers, &mut document)?;
+    let [(server, _)] = servers;
+    document.findings.push(checks::replays(&server, &crowd, &told.sample.sample)?);
+    let after = server.operations()?;
+    document.findings.push(checks::one_effect_each(told.told, told.before, after));
+    document.findings.push(checks::kept_between(&balances, &checks::balances(&server, &crowd)?));
+    Ok(document)
+}
+
+/// What the checks must know of all the runs on the service itself.
+pub(super) struct AllTold {
+    /// Operations in the book before.
+    pub(super) before: u64,
+    pub(super) told: Told,
+    /// The last run's, whose sample is sent again.
+    pub(super) sample: Tally,
+}
+
+/// Each combination, round by round. The first of the servers is the service itself; each has people
+/// of its own.
+fn measure_all(
+    wanted: &Measure,
+    servers: &[(Server, Arc<Crowd>)],
+    document: &mut Document,
+) -> anyhow::Result<AllTold> {
+    let (first, crowd) = servers.first().context("no server")?;
+    let shares = zipf_shares(crowd.wallets);
+    let batches = if wanted.batch.is_empty() { &[1] } else { wanted.batch.as_slice() };
+    let mut planned = Vec::new();
+    for &scenario in &wanted.scenario {
+        for &batch in batches {
+            for &connections in &wanted.connections {
+                for (server, crowd) in servers {
+                    let load = load(wanted, (scenario, batch, connections), crowd, &shares);
+                    if can(server.kind(), &load) {
+                        let run = run_of(server.kind(), &load);
+                        planned.push((server, load, run));
+                    }
+                }
+            }
+        }
+    }
+    for (server, crowd) in servers.iter().filter(|(server, _)| server.kind() != Kind::Bare) {
+        let (_, load, _) = planned.first().context("nothing to measure")?;
+        Load { crowd: Arc::clone(crowd), ..load.clone() }.meet_everybody(server)?;
+    }
+    let before = first.operations()?;
+    let (mut told, mut sample) = (Told::default(), Tally::new(std::time::Duration::ZERO));
+    for round in 1..=wanted.rounds {
+        for (server, load, run) in &mut planned {
+            let Run { on, scenario, connections, .. } = &run;
+            let of = wanted.rounds;
+            let title = format!("{on}, {scenario}, {connections} connections, {round}/{of}");
+            let measured = load.run(server, &title)?;
+            if server.kind() == Kind::Kopeck {
+                told.add(&measured.tally);
+                sample.clone_from(&measured.tally);
+            }
+            run.rounds.push(measured);
+        }
+    }
+    document.set("keys", if wanted.no_keys { "none" } else { "a random UUID each" });
+    document.set("rounds", format!("{} of {:?}", wanted.rounds, wanted.seconds));
+    document.runs.extend(planned.into_iter().map(|(_, _, run)| run));
+    Ok(AllTold { before, told, sample })
+}
+
+fn load(
+    wanted: &Measure,
+    (scenario, batch, connections): (Scenario, usize, usize),
+    crowd: &Arc<Crowd>,
+    shares: &Shares,
+) -> Load {
+    Load {
+        scenario,
+        what: if batch <= 1 { What::Single } else { What::Batch(batch) },
+        connections: connections.max(1),
+        threads: client_threads(wanted.client_threads),
+        keys: !wanted.no_keys,
+        warm_up: wanted.warm_up_seconds,
+        measured: wanted.seconds,
+        rate: wanted.rate,
+        crowd: Arc::clone(crowd),
+        shares: Arc::clone(shares),
+    }
+}
+
+/// What is measured against has not everything that the service has.
+fn can(kind: Kind, load: &Load) -> bool {
+    let by_the_bank = matches!(load.scenario, Scenario::BankToOne | Scenario::BankToMany);
+    kind != Kind::Bare || (load.what == What::Single && !by_the_bank)
+}
+
+/// A run without rounds yet.
+pub(super) fn run_of(kind: Kind, load: &Load) -> Run {
+    Run {
+        on: kind.name(),
+        scenario: match load.what {
+            What::Single | What::Batch(_) => load.scenario.name().to_owned(),
+            What::History => "first page of history".to_owned(),
+            What::HotHistory => "first page of a long history".to_owned(),
+            What::Everybody => "everybody".to_owned(),
+        },
+        batch: if let What::Batch(batch) = load.what { batch } else { 1 },
+        connections: load.connections,
+        asked_rate: load.rate,
+        rounds: Vec::new(),
+    }
+}
+
+/// Measures the engine in this process, beside a bare file.
+pub(super) fn engine(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
+    ensure!(wanted.rounds > 0, "--rounds is at least 1");
+    let wallets = wanted.wallets.unwrap_or(WALLETS).max(2);
+    let operations = wanted.stored_operations;
+    let size = Size { wallets, sessions: 0, operations, hot_operations: 0 };
+    let home = Home::new(place)?;
+    let mut document = Document::new();
+    document.set("book", describe(size));
+    document.set("keys", if wanted.no_keys { "none" } else { "a random UUID each" });
+    document.set("rounds", format!("{} of {} operations", wanted.rounds, wanted.operations));
+    let work = home.book("engine", size)?;
+    let batches = if wanted.batch.is_empty() { &[ENGINE_BATCH] } else { wanted.batch.as_slice() };
+    let mut planned = Vec::new();
+    let shares = zipf_shares(usize::try_from(wallets)?);
+    for &batch in batches {
+        for &scenario in &wanted.scenario {
+            planned.push((
+                Some(scenario),
+                Batches {
+                    scenario,
+                    batch,
+                    operations: wanted.operations,
+                    keys: !wanted.no_keys,
+                    wallets: usize::try_from(wallets)?,
+                    shares: Arc::clone(&shares),
+                },
+            ));
+        }
+        if let Some((_, last)) = planned.last().cloned() {
+            planned.push((None, last));
+        }
+    }
+    document.runs =
+        planned.iter().map(|(scenario, batches)| engine_run(*scenario, batches)).collect();
+    let engine = Engine::open(&work)?;
+    let (before, mut told) = (engine.operations()?, Told::default());
+    for _ in 0..wanted.rounds {
+        for ((scenario, batches), run) in planned.iter().zip(&mut document.runs) {
+            let round = if scenario.is_some() {
+                let round = engine.run(batches)?;
+                told.add(&round.tally);
+                round
+            } else {
+                raw_round(home.path(), batches)?
+            };
+            run.rounds.push(round);
+        }
+    }
+    engine.store.close();
+    finish_engine(&work, (told, before), &mut document)?;
+    Ok(document)
+}
+
+/// What an engine that is closed has left behind, against what it told.
+pub(super) fn finish_engine(
+    work: &Work,
+    (told, before): (Told, u64),
+    document: &mut Document,
+) -> anyhow::Result<()> {
+    let after = checks::left_behind(work, &mut document.findings)?;
+    document.findings.push(checks::one_effect_each(told, before, after));
+    Ok(())
+}
+
+/// A run of the engine, or of the bare file, without rounds yet.
+pub(super) fn engine_run(scenario: Option<Scenario>, batches: &Batches) -> Run {
+    Run {
+        on: if scenario.is_some() { "engine" } else { "raw" },
+        scenario: scenario.map_or("append and fsync", Scenario::name).to_owned(),
+        batch: batches.batch,
+        connections: 0,
+        asked_rate: None,
+        rounds: Vec::new(),
+    }
+}
+
+/// The bare file, with the same batches.
+pub(super) fn raw_round(dir: &std::path::Path, batches: &Batches) -> anyhow::Result<Round> {
+    let rate = raw::rate(dir, batches.batch, batches.operations)?;
+    let mut tally = Tally::new(std::time::Duration::ZERO);
+    tally.counted = batches.operations as u64;
+    let seconds = batches.operations as f64 / rate;
+    Ok(Round { seconds, tally, server: Usage::default(), client: Usage::default() })
+}
+
+/// A book's size in words.
+pub(super) fn describe(size: Size) -> String {
+    let number = |count: u64| super::table::whole(count as f64);
+    format!(
+        "{} wallets, {} of them logged in, {} operations",
+        number(size.wallets),
+        number(size.sessions),
+        number(size.operations.max(size.wallets))
+    )
+}

@@ -1,0 +1,105 @@
+//! Owns `kopeck bench`: what the service and its engine can do on this machine, measured by whoever
+//! wants to know, checked, and told as a table, as JSON and as a page.
+//!
+//! Never: data that a benchmark did not make, a network beyond the service that was named, a load
+//! without an end. Bounds: everything runs for the time and with the sizes that were asked for; data
+//! are removed at the end unless they are to be kept.
+
+mod answer;
+mod asker;
+mod checks;
+mod client;
+mod document;
+mod engine;
+mod home;
+mod load;
+mod measure;
+mod options;
+mod plot;
+mod prefill;
+mod progress;
+mod raw;
+mod remote;
+mod report;
+mod requests;
+mod run;
+mod scenario;
+mod server;
+pub(crate) mod stand_in;
+mod table;
+mod tally;
+mod targets;
+mod usage;
+mod work;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context;
+
+use self::document::Document;
+use self::load::STOP;
+pub(crate) use self::options::Wanted;
+use self::options::{Output, Preset};
+
+/// Measures, and says what was found. Status 1: a check failed, or it could not be measured; a target
+/// that is missed is no failure.
+pub(crate) fn run(wanted: Wanted) -> ExitCode {
+    let said = measure(wanted).and_then(|(document, output)| {
+        say(&document, &output)?;
+        Ok(document.is_sound())
+    });
+    match said {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("kopeck: a check of the benchmark's own result failed");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("kopeck: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs it so that a signal stops it; a second one ends the process at once.
+fn measure(wanted: Wanted) -> anyhow::Result<(Document, Output)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stop = crate::stop_signal()?;
+        tokio::spawn(async move {
+            stop.await;
+            STOP.store(true, Ordering::Relaxed);
+        });
+        let work = move || match wanted.preset {
+            Some(Preset::Targets(targets)) => {
+                targets::measure(&targets).map(|document| (document, targets.output))
+            }
+            None => {
+                let document = if wanted.measure.engine {
+                    measure::engine(&wanted.measure, &wanted.place)
+                } else {
+                    measure::http(&wanted.measure, &wanted.place)
+                };
+                document.map(|document| (document, wanted.output))
+            }
+        };
+        tokio::task::spawn_blocking(work).await?
+    })
+}
+
+fn say(document: &Document, output: &Output) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if output.json {
+        writeln!(out, "{}", document.json())?;
+    } else {
+        write!(out, "{}", table::text(document))?;
+    }
+    out.flush()?;
+    if let Some(file) = &output.report {
+        std::fs::write(file, report::page(document))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Owns the figures of several rounds of the same: medians, spreads, sums.
+//!
+//! Never: a measurement. Bounds: all rounds are kept, a few kilobytes each.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::load::Round;
+use super::tally::{Latencies, latencies};
+use super::usage::Usage;
+
+/// Rounds of the same load on the same server.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    /// On which server or engine.
+    pub(super) on: &'static str,
+    /// Who pays whom, or what is read.
+    pub(super) scenario: String,
+    /// Operations a request.
+    pub(super) batch: usize,
+    /// Connections; 0 without HTTP.
+    pub(super) connections: usize,
+    /// Requests a second that were asked for, if they were.
+    pub(super) asked_rate: Option<f64>,
+    /// One or more.
+    pub(super) rounds: Vec<Round>,
+}
+
+/// The middle of some values, and the least and the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Spread {
+    pub(super) median: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+}
+
+impl Spread {
+    /// Of no values it is 0.
+    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or_default();
+        let last = values.len().saturating_sub(1);
+        let median = (at(last / 2) + at(values.len() / 2).max(at(last / 2))) / 2.0;
+        Self { median, min: at(0), max: at(last) }
+    }
+
+    /// One divided by the other, round by round: what changes the machine's mood changes both.
+    pub(super) fn ratio(one: &Run, other: &Run) -> Self {
+        Self::of(
+            one.rounds.iter().zip(&other.rounds).map(|(one, other)| {
+                if other.rate() > 0.0 { one.rate() / other.rate() } else { 0.0 }
+            }),
+        )
+    }
+}
+
+impl Run {
+    /// Acknowledged operations a second.
+    pub(super) fn rate(&self) -> Spread {
+        Spread::of(self.rounds.iter().map(Round::rate))
+    }
+
+    /// The latencies of all rounds together.
+    pub(super) fn latencies(&self) -> Latencies {
+        let mut all = latencies();
+        for round in &self.rounds {
+            // All have the same bounds.
+            let _ = all.add(&round.tally.latencies);
+        }
+        all
+    }
+
+    /// A latency that this share of the requests did not exceed, in milliseconds.
+    pub(super) fn millis(&self, share: f64) -> f64 {
+        self.latencies().value_at_quantile(share) as f64 / 1e6
+    }
+
+    /// The longest time without any acknowledgement.
+    pub(super) fn pause(&self) -> Duration {
+        self.rounds.iter().map(|round| round.tally.pause).max().unwrap_or_default()
+    }
+
+    /// Operations within the measured time.
+    pub(super) fn counted(&self) -> u64 {
+        self.rounds.iter().map(|round| round.tally.counted).sum()
+    }
+
+    /// What was refused or failed, by code.
+    pub(super) fn errors(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        for (code, count) in self.rounds.iter().flat_map(|round| &round.tally.errors) {
+            *all.entry(code.clone()).or_default() += count;
+        }
+        all
+    }
+
+    /// How many of the errors there were.
+    pub(super) fn errors_total(&self) -> u64 {
+        self.rounds.iter().map(|round| round.tally.errors_total()).sum()
+    }
+
+    /// Processors that the server, and the client, kept busy on average.
+    pub(super) fn processors(&self) -> (Option<f64>, Option<f64>) {
+        let seconds: f64 = self.rounds.iter().map(|round| round.seconds).sum();
+        let busy = |usage: Option<Usage>| Some(usage?.processor?.as_secs_f64() / seconds);
+        (busy(self.used(|round| round.server)), busy(self.used(|round| round.client)))
+    }
+
+    /// Bytes that the server wrote, for each operation.
+    pub(super) fn bytes_each(&self) -> Option<f64> {
+        self.each(self.used(|round| round.server)?.written_bytes?)
+    }
+
+    /// Fsyncs of the server, for each operation.
+    pub(super) fn fsyncs_each(&self) -> Option<f64> {
+        self.each(self.used(|round| round.server)?.fsyncs()?)
+    }
+
+    /// Checkpoints of the server.
+    pub(super) fn checkpoints(&self) -> Option<u64> {
+        self.used(|round| round.server)?.checkpoints
+    }
+
+    fn each(&self, total: u64) -> Option<f64> {
+        let counted = self.counted();
+        (counted > 0).then(|| total as f64 / counted as f64)
+    }
+
+    fn used(&self, of: impl Fn(&Round) -> Usage) -> Option<Usage> {
+        self.rounds.iter().map(of).reduce(Usage::and)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tally::Tally;
+    use super::*;
+
+    fn run(rates: &[u64]) -> Run {
+        let round = |rate: &u64| {
+            let tally = Tally { counted: 2 * rate, ..Tally::new(Duration::from_secs(2)) };
+            let used = Usage { written_bytes: Some(2 * rate * 50), ..Usage::default() };
+            Round { seconds: 2.0, tally, server: used, client: Usage::default() }
+        };
+        Run {
+            on: "kopeck",
+            scenario: "uniform".to_owned(),
+            batch: 1,
+            connections: 1,
+            asked_rate: None,
+            rounds: rates.iter().map(round).collect(),
+        }
+    }
+
+    #[test]
+    fn medians_spreads_and_ratios_round_by_round() {
+        let (fast, slow) = (run(&[100, 300, 200]), run(&[200, 300, 800]));
+        assert_eq!(fast.rate(), Spread { median: 200.0, min: 100.0, max: 300.0 });
+        assert_eq!(run(&[100, 200]).rate().median, 150.0);
+        let ratio = Spread::ratio(&fast, &slow);
+        assert_eq!(ratio, Spread { median: 0.5, min: 0.25, max: 1.0 });
+        assert_eq!(Spread::of([]), Spread::default());
+        assert_eq!((fast.bytes_each(), fast.fsyncs_each()), (Some(50.0), None));
+        assert_eq!(fast.processors(), (None, None));
+    }
+}

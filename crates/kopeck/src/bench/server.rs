@@ -1,0 +1,194 @@
+//! Owns the server under test: a private one, started from this very executable on loopback, or one
+//! that somebody else runs.
+//!
+//! Never: a signal to a process that was not started here. Bounds: a start may take as long as reading
+//! a large book does ([`START_MAX`]); what is not stopped is killed when it is dropped.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use clap::ValueEnum;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::asker::Asker;
+use super::usage::{self, Usage};
+use super::work::Work;
+
+const START_MAX: Duration = Duration::from_secs(300);
+const STOP_MAX: Duration = Duration::from_secs(60);
+
+/// Which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// The service itself.
+    Kopeck,
+    /// The same service over an engine that keeps nothing.
+    Null,
+    /// JSON in and JSON out.
+    Bare,
+}
+
+impl Kind {
+    /// Its name, as in the tables.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Kopeck => "kopeck",
+            Self::Null => "null",
+            Self::Bare => "bare",
+        }
+    }
+}
+
+/// A server to be measured.
+pub(super) struct Server {
+    kind: Kind,
+    address: SocketAddr,
+    /// Only a private one has it.
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts a private one on a benchmark's data.
+    pub(super) fn start(kind: Kind, work: &Work) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("where this program is")?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(work.home().join(format!("{}.log", kind.name())))?;
+        let sessions = work.size().sessions.saturating_mul(2).max(1_024);
+        let mut command = Command::new(program);
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        // Of its own, so that Ctrl-C is this process's to deal with.
+        command.process_group(0);
+        match kind {
+            Kind::Kopeck => command.arg("serve").arg("--data").arg(work.data()),
+            Kind::Null | Kind::Bare => {
+                command.args(["bench-stand-in", "--as", kind.name(), "--work-dir"]).arg(work.home())
+            }
+        };
+        command.args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log", "warn"]);
+        command.args(["--sessions-cached", &sessions.to_string()]);
+        let mut child = command.spawn().context("cannot start the server")?;
+        match greeting(&mut child) {
+            Ok(address) => Ok(Self { kind, address, child: Some(child) }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                let log = work.home().join(format!("{}.log", kind.name()));
+                Err(error.context(format!("the server did not start; see {}", log.display())))
+            }
+        }
+    }
+
+    /// One that runs already.
+    pub(super) fn elsewhere(address: SocketAddr) -> Self {
+        Self { kind: Kind::Kopeck, address, child: None }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has used so far.
+    pub(super) fn usage(&self) -> anyhow::Result<Usage> {
+        let own = match &self.child {
+            Some(child) => Usage::of(&child.id().to_string()),
+            None => Usage::default(),
+        };
+        if self.kind == Kind::Bare {
+            return Ok(own);
+        }
+        let mut asker = Asker::new(self.address)?;
+        let text = asker.get("/metrics", "")?.body.to_vec();
+        let text = String::from_utf8_lossy(&text);
+        let metric = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().parse().ok()
+        };
+        Ok(Usage {
+            commits: metric("kopeck_commit_seconds_count "),
+            checkpoints: metric("kopeck_checkpoint_seconds_count "),
+            ..own
+        })
+    }
+
+    /// The most memory it ever had, in bytes.
+    pub(super) fn memory_peak_bytes(&self) -> Option<u64> {
+        usage::memory_peak_bytes(&self.child.as_ref()?.id().to_string())
+    }
+
+    /// How many operations its book has. What it says may be a second old.
+    pub(super) fn operations(&self) -> anyhow::Result<u64> {
+        std::thread::sleep(Duration::from_millis(1_100));
+        let mut asker = Asker::new(self.address)?;
+        let answer = asker.get("/api/checkpoint", "")?;
+        answer.number("operations").context("a checkpoint without a number of operations")
+    }
+
+    /// Kills it, as a power cut would (SIGKILL).
+    pub(super) fn kill(mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Stops it, as an operator would (SIGTERM); it must end well. Somebody else's is left alone.
+    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("no such process")?, Signal::TERM)?;
+        let asked = Instant::now();
+        while asked.elapsed() < STOP_MAX {
+            if let Some(status) = child.try_wait()? {
+                ensure!(status.success(), "the server ended with {status}");
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        bail!("the server did not stop within {STOP_MAX:?}")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Where it listens, when it says so. Its output is read on to the end, so that it never waits for it.
+fn greeting(child: &mut Child) -> anyhow::Result<SocketAddr> {
+    let output = child.stdout.take().context("no standard output")?;
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let _ = send.send(line);
+        }
+    });
+    let began = Instant::now();
+    loop {
+        let left = START_MAX.saturating_sub(began.elapsed());
+        let line = receive.recv_timeout(left).map_err(|_| anyhow!("it said nothing"))?;
+        if let Some((_, rest)) = line.split_once("http://") {
+            let ends = |character| matches!(character, '/' | '"' | ' ');
+            let address = rest.split(ends).next().unwrap_or_default();
+            return address.parse().with_context(|| format!("not an address: {address}"));
+        }
+    }
+}

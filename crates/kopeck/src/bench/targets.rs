@@ -1,0 +1,457 @@
+//! Owns `kopeck bench targets`: every promise about speed that has a number, shown in one run.
+//!
+//! Never: a figure from another run or another machine. What is compared is measured in turns, in the
+//! same run. Bounds: three books, as large as was asked for; a server each, and two at a time at most
+//! under load.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::asker::Asker;
+use super::checks::{self, Told};
+use super::document::{Document, Limit, Target};
+use super::engine::{Batches, Engine};
+use super::home::Home;
+use super::load::{Load, Round};
+use super::measure::{client_threads, describe, engine_run, finish_engine, raw_round, run_of};
+use super::options::Targets;
+use super::requests::{Crowd, What, write_payment};
+use super::run::{Run, Spread};
+use super::scenario::{Scenario, uuid};
+use super::server::{Kind, Server};
+use super::table::whole;
+use super::tally::Tally;
+use super::work::{Size, Work};
+
+/// How many people pay, in each book.
+const PAYERS: u64 = 10_000;
+/// In the small book everybody has this many operations on average, so that a first page of history is
+/// as full as in the large one.
+const OPERATIONS_EACH: u64 = 40;
+/// Connections, where the target says no other number.
+const CONNECTIONS: usize = 64;
+/// Connections that send batches.
+const BATCH_CONNECTIONS: usize = 4;
+/// Operations a batch.
+const BATCH: usize = 8_192;
+/// Operations that the engine is given each round.
+const ENGINE_OPERATIONS: usize = 1_000_000;
+/// How often a long history is asked for while others pay, a second.
+const PAGES_PER_SECOND: f64 = 20.0;
+/// How often the service is killed.
+const KILLS: usize = 3;
+/// About what an operation takes on the disk at the most, with its key, in bytes.
+const DISK_BYTES_EACH: u64 = 250;
+
+/// A server with everything that is known of it.
+struct Book {
+    work: Work,
+    crowd: Arc<Crowd>,
+    server: Server,
+    before: u64,
+    told: Told,
+    sample: Tally,
+}
+
+impl Book {
+    fn start(kind: Kind, work: Work) -> anyhow::Result<Self> {
+        let crowd = Arc::new(work.crowd()?);
+        let server = Server::start(kind, &work)?;
+        let before = if kind == Kind::Kopeck { server.operations()? } else { 0 };
+        let (told, sample) = (Told::default(), Tally::new(Duration::ZERO));
+        Ok(Self { work, crowd, server, before, told, sample })
+    }
+
+    /// Makes its people known to it.
+    fn meet_everybody(&self, wanted: &Targets) -> anyhow::Result<()> {
+        base_load(wanted, &self.crowd).meet_everybody(&self.server)
+    }
+
+    /// One round on it, counted for the checks if it pays.
+    fn round(&mut self, load: &Load, title: &str) -> anyhow::Result<Round> {
+        let load = Load { crowd: Arc::clone(&self.crowd), ..load.clone() };
+        let round = load.run(&self.server, title)?;
+        if matches!(load.what, What::Single | What::Batch(_)) {
+            self.told.add(&round.tally);
+            if !round.tally.sample.is_empty() {
+                self.sample.clone_from(&round.tally);
+            }
+        }
+        Ok(round)
+    }
+
+    /// Stops it, and looks at what it has left behind.
+    fn finish(self, document: &mut Document) -> anyhow::Result<Work> {
+        document.findings.push(checks::replays(&self.server, &self.crowd, &self.sample.sample)?);
+        self.server.stop()?;
+        let after = checks::left_behind(&self.work, &mut document.findings)?;
+        document.findings.push(checks::one_effect_each(self.told, self.before, after));
+        Ok(self.work)
+    }
+}
+
+/// Measures everything.
+pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
+    announce(wanted);
+    let home = Home::new(&wanted.place)?;
+    let mut document = Document::new();
+    let small = small_size(wanted);
+    document.set("small book", describe(small));
+    document.set("large book", describe(large_size(wanted)));
+    document.set("rounds", format!("{} of {:?}", wanted.rounds, wanted.seconds));
+    let mut book = Book::start(Kind::Kopeck, home.book("small", small)?)?;
+    book.meet_everybody(wanted)?;
+    beside_others(wanted, &home, &mut book, &mut document)?;
+    alone(wanted, &mut book, &mut document)?;
+    batches(wanted, &mut book, &mut document)?;
+    let mut large = Book::start(Kind::Kopeck, home.book("large", large_size(wanted))?)?;
+    large.meet_everybody(wanted)?;
+    large_beside_small(wanted, (&mut large, &mut book), &mut document)?;
+    book.finish(&mut document)?;
+    long_history(wanted, &mut large, &mut document)?;
+    let large = killed(wanted, large, &mut document)?;
+    let large = large.finish(&mut document)?;
+    engine(wanted, &home, &large, &mut document)?;
+    if !wanted.place.keep {
+        // Its room is needed for the next.
+        std::fs::remove_dir_all(large.home())?;
+    }
+    memory(wanted, &home, &mut document)?;
+    Ok(document)
+}
+
+fn small_size(wanted: &Targets) -> Size {
+    let wallets = PAYERS.min(wanted.wallets);
+    let operations = wallets * OPERATIONS_EACH / 2;
+    Size { wallets, sessions: wallets, operations, hot_operations: 0 }
+}
+
+fn large_size(wanted: &Targets) -> Size {
+    Size {
+        wallets: wanted.wallets,
+        sessions: PAYERS.min(wanted.wallets),
+        operations: wanted.rows,
+        hot_operations: wanted.history,
+    }
+}
+
+fn announce(wanted: &Targets) {
+    let gigabytes = (wanted.rows.max(wanted.wallets) * DISK_BYTES_EACH) as f64 / 1e9;
+    eprintln!(
+        "kopeck bench: everything in one run: {} operations and {} wallets, then {} wallets. That takes \
+         minutes, and up to about {:.0} GB of disk. Smaller: --rows 2000000 --wallets 100000 \
+         --many-wallets 500000 --history 100000 --rounds 3 --seconds 3 --pause-seconds 15",
+        whole(wanted.rows as f64),
+        whole(wanted.wallets as f64),
+        whole(wanted.many_wallets as f64),
+        gigabytes.max(1.0),
+    );
+}
+
+fn base_load(wanted: &Targets, crowd: &Arc<Crowd>) -> Load {
+    Load {
+        scenario: Scenario::Uniform,
+        what: What::Single,
+        connections: CONNECTIONS,
+        threads: client_threads(None),
+        keys: true,
+        warm_up: Duration::from_secs(1).min(wanted.seconds),
+        measured: wanted.seconds,
+        rate: None,
+        crowd: Arc::clone(crowd),
+        shares: Arc::default(),
+    }
+}
+
+/// Transfers beside a null engine, beside a bare server, and with one hot wallet.
+fn beside_others(
+    wanted: &Targets,
+    home: &Home,
+    book: &mut Book,
+    document: &mut Document,
+) -> anyhow::Result<()> {
+    let size = Size { operations: 0, ..book.work.size() };
+    let mut null = Book::start(Kind::Null, home.book("null", size)?)?;
+    let mut bare = Book::start(Kind::Bare, home.book("bare", size)?)?;
+    let load = base_load(wanted, &book.crowd);
+    null.meet_everybody(wanted)?;
+    let hot = Load { scenario: Scenario::HotBoth, ..load.clone() };
+    let mut runs = [
+        run_of(Kind::Kopeck, &load),
+        run_of(Kind::Null, &load),
+        run_of(Kind::Bare, &load),
+        run_of(Kind::Kopeck, &hot),
+    ];
+    let [transfers, without_disk, without_all, one_hot] = &mut runs;
+    for number in 1..=wanted.rounds.max(1) {
+        let title = |what: &str| format!("{what}, {number}/{}", wanted.rounds);
+        transfers.rounds.push(book.round(&load, &title("transfers"))?);
+        without_disk.rounds.push(null.round(&load, &title("null engine"))?);
+        one_hot.rounds.push(book.round(&hot, &title("one hot wallet"))?);
+        without_all.rounds.push(bare.round(&load, &title("bare server"))?);
+    }
+    let ratio = Spread::ratio;
+    document.targets.extend([
+        Target::new(
+            "single durable transfers over HTTP, 64 connections ÷ null engine",
+            "",
+            ratio(transfers, without_disk),
+            Limit::AtLeast(0.85),
+        ),
+        Target::new(
+            "the same ÷ a bare POST with JSON and no session",
+            "",
+            ratio(transfers, without_all),
+            Limit::AtLeast(0.7),
+        ),
+        Target::new(
+            "one hot wallet in every transfer ÷ uniform",
+            "",
+            ratio(one_hot, transfers),
+            Limit::AtLeast(0.95),
+        ),
+    ]);
+    document.runs.extend(runs);
+    null.server.stop()?;
+    bare.server.stop()
+}
+
+/// Latency at half of the greatest rate, and the longest pause at the full one.
+fn alone(wanted: &Targets, book: &mut Book, document: &mut Document) -> anyhow::Result<()> {
+    let load = base_load(wanted, &book.crowd);
+    let greatest = document.runs.first().context("nothing was measured")?.rate().median;
+    let half = Load { rate: Some((greatest / 2.0).max(1.0)), ..load.clone() };
+    let mut run = run_of(Kind::Kopeck, &half);
+    for number in 1..=wanted.rounds.max(1) {
+        let title = format!("half of the greatest rate, {number}/{}", wanted.rounds);
+        run.rounds.push(book.round(&half, &title)?);
+    }
+    let each = Spread::of(run.rounds.iter().map(|round| round.tally.millis(0.99)));
+    let all = Spread { median: run.millis(0.99), ..each };
+    let note = "at a fixed rate, from when a request was due; all rounds together";
+    let what = "p99 at half of the greatest rate, 64 connections";
+    document.targets.push(Target::new(what, "ms", all, Limit::AtMost(5.0)).note(note));
+    document.runs.push(run);
+    let full = Load { measured: wanted.pause_seconds, ..load };
+    let mut run = run_of(Kind::Kopeck, &full);
+    run.scenario = "uniform, for the pauses".to_owned();
+    run.rounds.push(book.round(&full, "full load, looking for pauses")?);
+    let pause = one(run.pause().as_secs_f64() * 1e3);
+    let checkpoints = run.checkpoints().unwrap_or(0);
+    let note = format!("in {:?}, with {checkpoints} checkpoints", wanted.pause_seconds);
+    let what = "longest time without any acknowledgement under full load";
+    document.targets.push(Target::new(what, "ms", pause, Limit::AtMost(50.0)).note(note));
+    document.runs.push(run);
+    Ok(())
+}
+
+/// Batches over HTTP.
+fn batches(wanted: &Targets, book: &mut Book, document: &mut Document) -> anyhow::Result<()> {
+    let load = base_load(wanted, &book.crowd);
+    let load = Load { what: What::Batch(BATCH), connections: BATCH_CONNECTIONS, ..load };
+    let mut run = run_of(Kind::Kopeck, &load);
+    for number in 1..=wanted.rounds.max(1) {
+        let title = format!("batches over HTTP, {number}/{}", wanted.rounds);
+        run.rounds.push(book.round(&load, &title)?);
+    }
+    let what = "batches of 8 192 over HTTP, client included";
+    let errors = run.errors();
+    let target = Target::new(what, "/s", run.rate(), Limit::AtLeast(300_000.0));
+    let note = match errors.is_empty() {
+        true => format!("{BATCH_CONNECTIONS} connections"),
+        false => format!("errors: {errors:?}"),
+    };
+    document.targets.push(target.note(note));
+    document.runs.push(run);
+    Ok(())
+}
+
+/// The large book and the small one in turns, for writing and for reading.
+fn large_beside_small(
+    wanted: &Targets,
+    (large, small): (&mut Book, &mut Book),
+    document: &mut Document,
+) -> anyhow::Result<()> {
+    let pay = base_load(wanted, &small.crowd);
+    let read = Load { what: What::History, ..pay.clone() };
+    let rows = whole(wanted.rows as f64);
+    for (load, what) in [(pay, "writes"), (read, "the first page of history")] {
+        let mut runs = [run_of(Kind::Kopeck, &load), run_of(Kind::Kopeck, &load)];
+        let [on_large, on_small] = &mut runs;
+        for (run, book) in [(&mut *on_large, "large"), (&mut *on_small, "small")] {
+            run.scenario = format!("{}, {book} book", run.scenario);
+        }
+        for number in 1..=wanted.rounds.max(1) {
+            let title = |book: &str| format!("{what}, {book} book, {number}/{}", wanted.rounds);
+            on_small.rounds.push(small.round(&load, &title("small"))?);
+            on_large.rounds.push(large.round(&load, &title("large"))?);
+        }
+        let ratio = Spread::ratio(on_large, on_small);
+        let what = format!("{what}: {rows} rows, {} wallets ÷ a small book", wanted.wallets);
+        document.targets.push(Target::new(&what, "", ratio, Limit::AtLeast(0.9)));
+        document.runs.extend(runs);
+    }
+    Ok(())
+}
+
+/// Pages with history of a wallet with very many operations, while everybody pays.
+fn long_history(wanted: &Targets, large: &mut Book, document: &mut Document) -> anyhow::Result<()> {
+    let full = base_load(wanted, &large.crowd);
+    let page = Load {
+        what: What::HotHistory,
+        connections: 1,
+        threads: 1,
+        rate: Some(PAGES_PER_SECOND),
+        ..full.clone()
+    };
+    let mut runs =
+        [run_of(Kind::Kopeck, &full), run_of(Kind::Kopeck, &full), run_of(Kind::Kopeck, &page)];
+    let [without, with, pages] = &mut runs;
+    without.scenario = "uniform, without long pages".to_owned();
+    with.scenario = "uniform, beside long pages".to_owned();
+    for number in 1..=wanted.rounds.max(1) {
+        let title = |what: &str| format!("{what} long pages, {number}/{}", wanted.rounds);
+        without.rounds.push(large.round(&full, &title("without"))?);
+        let (paid, read) = both(large, (&full, &title("beside")), &page)?;
+        with.rounds.push(paid);
+        pages.rounds.push(read);
+    }
+    let (before, beside) = (without.pause(), with.pause());
+    // What the pages add to the writers' pauses; no page can take any away.
+    let pause = one(beside.saturating_sub(before).as_secs_f64() * 1e3);
+    let operations = whole(wanted.history as f64);
+    let note = format!(
+        "longest pause {:.1} ms beside pages, {:.1} ms without; a page itself: p99 {:.1} ms under full load",
+        beside.as_secs_f64() * 1e3,
+        before.as_secs_f64() * 1e3,
+        pages.millis(0.99),
+    );
+    let what = format!("pause that pages of a wallet with {operations} operations add");
+    document.targets.push(Target::new(&what, "ms", pause, Limit::AtMost(5.0)).note(note));
+    let ratio = Spread::ratio(with, without);
+    document.targets.push(Target::new(
+        "writes beside such pages ÷ without",
+        "",
+        ratio,
+        Limit::AtLeast(0.95),
+    ));
+    document.runs.extend(runs);
+    Ok(())
+}
+
+/// Payments and pages at the same time.
+fn both(
+    book: &mut Book,
+    (full, title): (&Load, &str),
+    page: &Load,
+) -> anyhow::Result<(Round, Round)> {
+    let server = &book.server;
+    let (paid, read) = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| page.run(server, "pages"));
+        let paid = full.run(server, title);
+        (paid, reading.join())
+    });
+    let paid = paid?;
+    book.told.add(&paid.tally);
+    let read = read.map_err(|_| anyhow::anyhow!("the reading thread panicked"))??;
+    Ok((paid, read))
+}
+
+/// The service is killed after full load, and started: how long until it acknowledges.
+fn killed(wanted: &Targets, large: Book, document: &mut Document) -> anyhow::Result<Book> {
+    let load = Load { measured: Duration::from_secs(2), ..base_load(wanted, &large.crowd) };
+    let mut book = large;
+    let mut seconds = Vec::new();
+    for number in 1..=KILLS {
+        book.round(&load, &format!("load before a kill, {number}/{KILLS}"))?;
+        let Book { work, crowd, server, before, mut told, sample } = book;
+        server.kill()?;
+        let began = Instant::now();
+        let server = Server::start(Kind::Kopeck, &work)?;
+        first_payment(&server, &crowd)?;
+        seconds.push(began.elapsed().as_secs_f64());
+        told.acknowledged += 1;
+        book = Book { work, crowd, server, before, told, sample };
+    }
+    let spread = Spread::of(seconds);
+    let worst = Spread { median: spread.max, ..spread };
+    let what = format!(
+        "start after SIGKILL to the first acknowledgement, {} rows, {} wallets",
+        whole(wanted.rows as f64),
+        whole(wanted.wallets as f64)
+    );
+    let target = Target::new(&what, "s", worst, Limit::AtMost(2.0));
+    document.targets.push(target.note(format!("the longest of {KILLS}")));
+    Ok(book)
+}
+
+fn first_payment(server: &Server, crowd: &Crowd) -> anyhow::Result<()> {
+    let mut request = Vec::new();
+    let payer = crowd.people.first().context("nobody can pay")?;
+    let (host, key) = (server.address().to_string(), uuid(fastrand::u128(..)));
+    write_payment(&mut request, (&host, &payer.cookie), (false, crowd.wallet(1)), Some(&key));
+    let mut asker = Asker::new(server.address())?;
+    let status = asker.send(&request)?.status;
+    anyhow::ensure!(status == 200, "the first payment was answered with {status}");
+    Ok(())
+}
+
+/// The engine alone beside a bare file, on the large book.
+fn engine(
+    wanted: &Targets,
+    home: &Home,
+    work: &Work,
+    document: &mut Document,
+) -> anyhow::Result<()> {
+    let batches = Batches {
+        scenario: Scenario::Uniform,
+        batch: BATCH,
+        operations: ENGINE_OPERATIONS.min(usize::try_from(wanted.rows)?),
+        keys: true,
+        wallets: usize::try_from(wanted.wallets)?,
+        shares: Arc::default(),
+    };
+    let engine = Engine::open(work)?;
+    let (before, mut told) = (engine.operations()?, Told::default());
+    let mut runs = [engine_run(Some(Scenario::Uniform), &batches), engine_run(None, &batches)];
+    let [alone, raw] = &mut runs;
+    for _ in 0..wanted.rounds.max(1) {
+        let round = engine.run(&batches)?;
+        told.add(&round.tally);
+        alone.rounds.push(round);
+        raw.rounds.push(raw_round(home.path(), &batches)?);
+    }
+    engine.store.close();
+    let wallets = whole(wanted.wallets as f64);
+    let what = format!("engine, batches of 8 192, {wallets} wallets ÷ raw file");
+    let ratio = Spread::ratio(alone, raw);
+    document.targets.push(Target::new(&what, "", ratio, Limit::AtLeast(0.5)));
+    let least = Limit::AtLeast(700_000.0);
+    document.targets.push(Target::new("the engine's rate", "/s", alone.rate(), least));
+    document.runs.extend::<[Run; 2]>(runs);
+    finish_engine(work, (told, before), document)
+}
+
+/// How much memory very many wallets take.
+fn memory(wanted: &Targets, home: &Home, document: &mut Document) -> anyhow::Result<()> {
+    let wallets = wanted.many_wallets.max(2);
+    let sessions = PAYERS.min(wallets);
+    let size = Size { wallets, sessions, operations: 0, hot_operations: 0 };
+    let mut book = Book::start(Kind::Kopeck, home.book("many", size)?)?;
+    let load = base_load(wanted, &book.crowd);
+    let mut run = run_of(Kind::Kopeck, &load);
+    run.scenario = "uniform, very many wallets".to_owned();
+    run.rounds.push(book.round(&load, "very many wallets")?);
+    document.runs.push(run);
+    let peak = book.server.memory_peak_bytes().map_or(f64::NAN, |bytes| bytes as f64 / 1e9);
+    let what = format!("memory at {} wallets, the most ever (VmHWM)", whole(wallets as f64));
+    document.targets.push(Target::new(&what, "GB", one(peak), Limit::AtMost(1.0)));
+    book.finish(document).map(|_| ())
+}
+
+/// A number that was measured once.
+fn one(value: f64) -> Spread {
+    Spread { median: value, min: value, max: value }
+}

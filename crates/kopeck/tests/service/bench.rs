@@ -1,0 +1,117 @@
+//! `kopeck bench`: the real binary measures itself for a moment, and checks what it did.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::{BANK_EMAIL, BANK_PASS, Service, kopeck};
+
+/// Runs it; it must end well and say what it found as JSON.
+fn bench(mut command: Command, arguments: &[&str]) -> Value {
+    let few = ["bench", "--json", "--rounds", "1", "--seconds", "0.3", "--warm-up-seconds", "0.1"];
+    let output = command.args(few).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stdout));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).unwrap().next().is_none()
+}
+
+#[track_caller]
+fn check(document: &Value, expected: &[(&str, &str)]) {
+    assert_eq!(document["version"], 1);
+    assert_eq!(document["checks_hold"], true, "{document}");
+    let runs = document["runs"].as_array().unwrap();
+    let names: Vec<_> = runs
+        .iter()
+        .map(|run| (run["on"].as_str().unwrap(), run["scenario"].as_str().unwrap()))
+        .collect();
+    assert_eq!(names, expected);
+    for run in runs {
+        assert!(run["operations_acknowledged"].as_u64().unwrap() > 0, "{run}");
+        assert_eq!(run["errors_total"], 0, "{run}");
+    }
+}
+
+#[test]
+fn a_private_service_is_measured_beside_others_and_nothing_is_left_behind() {
+    let home = tempfile::tempdir().unwrap();
+    let report = home.path().join("report.html");
+    let work = home.path().join("work");
+    let arguments = ["--wallets", "50", "--sessions", "10", "--stored-operations", "500"];
+    let more = ["--scenario", "hot-both,bank-to-many", "--connections", "8"];
+    let beside = ["--beside", "null,bare", "--work-dir", "work", "--report", "report.html"];
+    let all: Vec<_> = arguments.into_iter().chain(more).chain(beside).collect();
+    let document = bench(kopeck(home.path()), &all);
+    check(
+        &document,
+        &[
+            ("kopeck", "hot-both"),
+            ("null", "hot-both"),
+            ("bare", "hot-both"),
+            ("kopeck", "bank-to-many"),
+            ("null", "bank-to-many"),
+        ],
+    );
+    let first = &document["runs"][0];
+    assert!(first["fsyncs_per_operation"].as_f64().unwrap() > 0.0, "{first}");
+    let sent_again = document["checks"].as_array().unwrap().iter();
+    let mut sent_again =
+        sent_again.filter(|check| check["what"].as_str().unwrap().contains("sent again"));
+    let detail = sent_again.next().unwrap()["detail"].as_str().unwrap();
+    assert!(!detail.starts_with("0 "), "{detail}");
+    assert!(is_empty(&work), "the data are removed");
+    assert!(std::fs::read_to_string(report).unwrap().contains("</html>"));
+}
+
+#[test]
+fn the_engine_is_measured_alone_and_kept_data_are_used_again() {
+    let home = tempfile::tempdir().unwrap();
+    let arguments = ["--engine", "--operations", "2000", "--batch", "500", "--wallets", "50"];
+    let kept = ["--work-dir", "work", "--keep", "--scenario", "zipf"];
+    let all: Vec<_> = arguments.into_iter().chain(kept).collect();
+    for _ in 0..2 {
+        let document = bench(kopeck(home.path()), &all);
+        check(&document, &[("engine", "zipf"), ("raw", "append and fsync")]);
+        assert_eq!(document["runs"][0]["operations_acknowledged"], 2_000);
+    }
+    // Another size is not what is there.
+    let output = kopeck(home.path())
+        .args(["bench", "--engine", "--work-dir", "work", "--keep", "--wallets", "51"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("other sizes"));
+}
+
+#[test]
+fn a_service_that_runs_already_is_driven_over_its_api() {
+    let service = Service::start();
+    let home = tempfile::tempdir().unwrap();
+    let mut command = kopeck(home.path());
+    command.env("BANK_EMAIL", BANK_EMAIL).env("BANK_PASS", BANK_PASS);
+    let arguments = ["--url", service.url(), "--wallets", "3", "--connections", "4"];
+    let document = bench(command, &arguments);
+    check(&document, &[("kopeck", "uniform")]);
+    assert!(is_empty(home.path()), "nothing is made here");
+    let output = kopeck(home.path()).args(["bench", "--url", service.url()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("BANK_PASS"));
+}
+
+#[test]
+fn a_stand_in_starts_only_where_a_benchmark_has_made_the_data() {
+    let mut service = Service::start();
+    assert!(service.stop().success());
+    let data = service.data();
+    let output = kopeck(data.parent().unwrap())
+        .args(["bench-stand-in", "--as", "null", "--work-dir"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not a benchmark's directory"));
+}
