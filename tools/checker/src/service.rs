@@ -30,7 +30,7 @@ pub const STOP_MAX: Duration = Duration::from_secs(30);
 const FREEZE_MAX: Duration = Duration::from_secs(10);
 
 /// How much of a log is quoted, in bytes from its end.
-const QUOTE_BYTES: usize = 4_096;
+const QUOTE_BYTES: usize = 16_384;
 
 /// How the service is started. Each start appends to the same log.
 #[derive(Debug, Clone)]
