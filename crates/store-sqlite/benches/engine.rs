@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 
 use common::{Failed, Random, options, submission};
 use ledger::{
-    Balance, Chain, Currency, IdempotencyKey, Ledger, Operation, OperationId, OperationKind,
-    Outcome, Page, Pending, Side, Submission, Timestamp, Transfer, WalletId,
+    Balance, Chain, Currency, Ledger, Operation, OperationId, OperationKind, Outcome, Page,
+    Pending, Side, Submission, Timestamp, Transfer, WalletId,
 };
 use store_sqlite::SqliteStore;
 
@@ -108,8 +108,11 @@ fn main() -> Result<(), Failed> {
             }
             if settings.only.is_none() {
                 println!("raw file: {:.0}/s", raw(dir, &settings, RECORD_BYTES[1], true)?);
-                println!("with as many bytes as a key takes: {:.0}/s, without fsync: {:.0}/s",
-                    raw(dir, &settings, RECORD_BYTES[0], true)?, raw(dir, &settings, RECORD_BYTES[0], false)?);
+                println!(
+                    "with as many bytes as a key takes: {:.0}/s, without fsync: {:.0}/s",
+                    raw(dir, &settings, RECORD_BYTES[0], true)?,
+                    raw(dir, &settings, RECORD_BYTES[0], false)?
+                );
                 println!("chain alone: {:.0}/s", chain(&settings)?);
             }
         }

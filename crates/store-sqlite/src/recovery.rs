@@ -1,14 +1,14 @@
 //! Owns a start: the book as the data file has it, checked, before anything is served.
 //!
 //! Never: a guess. What does not follow from the rules is a damage, named, and the start fails.
-//! Bounds: the wallet table once, and the operations after the sweep's mark.
+//! Bounds: the wallet tables once, and the operations after the sweep's mark.
 
-use ledger::{Book, Chain, OperationId, Timestamp, WalletKind};
+use ledger::{Book, Chain, OperationId, Timestamp, WalletKind, WalletState};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::chain::{Links, Verifier};
 use crate::heads::Heads;
-use crate::{OpenError, chain, rows};
+use crate::{OpenError, chain, rows, swept};
 
 /// What a start found.
 pub(crate) struct State {
@@ -21,7 +21,7 @@ pub(crate) struct State {
     pub(crate) replayed: u64,
 }
 
-/// Loads the wallet table, and replays and verifies the operations after its mark.
+/// Loads the wallets, and replays and verifies the operations after its mark.
 pub(crate) fn recover(
     connection: &Connection,
     links: Links,
@@ -52,18 +52,27 @@ pub(crate) fn latest(connection: &Connection) -> rusqlite::Result<Timestamp> {
 }
 
 fn load_wallets(connection: &Connection, book: &mut Book, heads: &Heads) -> Result<(), OpenError> {
-    let mut select = connection.prepare(
-        "SELECT balance_minor, last_operation_id, system, wallet_id FROM wallet ORDER BY wallet_id",
-    )?;
-    let mut rows = select.query(())?;
-    while let Some(row) = rows.next()? {
-        let state = rows::read_wallet_state(row)?;
-        let number: u64 = row.get(3)?;
+    let wallets = count_wallets(connection)?;
+    let kept = swept::wallets_kept(connection)?;
+    if kept > wallets {
+        return Err(OpenError::WalletMissing(wallets + 1));
+    }
+    let mut systems =
+        connection.prepare("SELECT wallet_id FROM wallet WHERE system <> 0 ORDER BY wallet_id")?;
+    let mut systems = systems.query(())?;
+    let mut next_system = || systems.next()?.map(|row| row.get::<_, u64>(0)).transpose();
+    let mut system = next_system()?;
+    let mut swept = swept::Reader::new(connection)?;
+    for number in 1..=wallets {
+        let mut kind = WalletKind::Person;
+        if system == Some(number) {
+            (kind, system) = (WalletKind::System, next_system()?);
+        }
+        let (balance, last) = swept.state(number)?;
         let wallet = book
-            .restore_wallet(state)
-            .filter(|wallet| wallet.get() == number)
+            .restore_wallet(WalletState { kind, balance, last })
             .ok_or(OpenError::WalletMissing(number))?;
-        if let Some(last) = state.last {
+        if let Some(last) = last {
             heads.publish(wallet, last);
         }
     }
@@ -82,6 +91,26 @@ fn load_wallets(connection: &Connection, book: &mut Book, heads: &Heads) -> Resu
         }
         _ => Ok(()),
     }
+}
+
+/// How many wallets there are: numbered from 1, without a gap.
+fn count_wallets(connection: &Connection) -> Result<u64, OpenError> {
+    let (count, newest): (u64, u64) = connection.query_row(
+        "SELECT (SELECT count(*) FROM wallet), (SELECT coalesce(max(wallet_id), 0) FROM wallet)",
+        (),
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    if count == newest {
+        return Ok(count);
+    }
+    let out_of_place = connection.query_row(
+        "SELECT wallet_id FROM
+             (SELECT wallet_id, row_number() OVER (ORDER BY wallet_id) AS place FROM wallet)
+         WHERE wallet_id <> place LIMIT 1",
+        (),
+        |row| row.get::<_, i64>(0),
+    )?;
+    Err(OpenError::WalletMissing(out_of_place.cast_unsigned()))
 }
 
 /// The mark's own operation must be there: it says the time that the book's clock starts from.
