@@ -340,6 +340,11 @@ fn a_wallet_table_that_does_not_fit_is_named() {
             "wallet_differs wallet 3",
         ],
     );
+    table.check("INSERT INTO swept_block VALUES (9, zeroblob(16))", &["swept_stray wallet 5"]);
+    table.check(
+        "REPLACE INTO swept_block VALUES (1, x'00')",
+        &["file_damaged", "wallet_differs wallet 1"],
+    );
     table.check("UPDATE wallet SET system = 1 WHERE wallet_id = 2", &["wallet_kind wallet 2"]);
     table.check("UPDATE wallet SET system = 0 WHERE wallet_id = 1", &["wallet_kind wallet 1"]);
     table.check("UPDATE wallet SET user_id = 3 WHERE wallet_id = 2", &["wallet_owner wallet 2"]);

@@ -80,6 +80,8 @@ fn a_wallet_table_that_does_not_fit_is_named() {
         "wallet 3 is below zero",
     );
     rows("DELETE FROM ledger", "damaged");
+    rows("INSERT INTO swept_block VALUES (2, zeroblob(16))", "wallet 4 in its place");
+    rows("UPDATE swept_block SET states = x'00'", "block 1 of the wallets' balances");
 }
 
 #[test]
