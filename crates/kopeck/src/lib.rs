@@ -40,6 +40,7 @@ use clap::Parser;
 use ledger::{Currency, LedgerError};
 use store_sqlite::{Observer, Options, Recovered, SqliteStore};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{
@@ -87,16 +88,20 @@ pub fn run() -> ExitCode {
 
 fn start(options: Serve) -> anyhow::Result<()> {
     telemetry::start_log(options.log_format, &options.log)?;
-    let threads = match options.http_threads {
-        0 => std::thread::available_parallelism().map_or(1, |all| all.get().max(2) - 1),
-        threads => threads,
-    };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let runtime = runtime(options.http_threads)?;
     let served = runtime.block_on(serve(options));
     // Whatever is still there has had its time.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+/// With so many threads for HTTP; 0 leaves a processor to the thread that writes.
+fn runtime(http_threads: usize) -> std::io::Result<Runtime> {
+    let threads = match http_threads {
+        0 => std::thread::available_parallelism().map_or(1, |all| all.get().max(2) - 1),
+        threads => threads,
+    };
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
 }
 
 async fn serve(options: Serve) -> anyhow::Result<()> {
@@ -131,7 +136,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
             }
         }
     };
-    server::serve(listener, Routes::new(state.clone()), &state, stopped).await;
+    let routes = Routes::new(state.clone());
+    server::serve(listener, move |request| routes.clone().answer(request), &state, stopped).await;
     close(store).await
 }
 

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::Request;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,7 +26,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutWriter;
 
 use crate::auth::Peer;
-use crate::routes::Routes;
 use crate::state::AppState;
 
 /// The greatest head of a request, in bytes.
@@ -45,9 +45,9 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `stop` resolves, then finishes what was accepted within the time that `stop` gives.
-pub(crate) async fn serve(
+pub(crate) async fn serve<F: Future<Output = Response> + Send + 'static>(
     listener: TcpListener,
-    routes: Routes,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     state: &AppState,
     stop: impl Future<Output = Duration>,
 ) {
@@ -69,10 +69,10 @@ pub(crate) async fn serve(
             grace = &mut stop => break grace,
             accepted = connections.accept(&listener) => accepted,
         };
-        let routes = routes.clone();
+        let answer = answer.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            let answer = routes.clone().answer(request);
+            let answer = answer(request);
             async { Ok::<_, Infallible>(answer.await) }
         });
         // Without it, who asks and never reads would hold a connection for ever.

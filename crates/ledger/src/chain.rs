@@ -11,11 +11,9 @@
 //! whose leaves are `link of n-1 ‖ record of n`: chain and tree cost one hash, and the tree's root is as
 //! hard to forge as SHA-256. Whole blocks of leaves are nodes of that tree, and are kept.
 
-use sha2::{Digest, Sha256};
-
 use crate::{
     Amount, Currency, Details, ExternalId, OperationId, OperationKind, Timestamp, Transfer,
-    WalletId,
+    WalletId, sha256,
 };
 
 /// A SHA-256.
@@ -77,9 +75,44 @@ impl Record {
         }
     }
 
-    /// Appends the bytes that are hashed. Numbers are big-endian; lengths stand before texts, so no
-    /// two records have the same bytes.
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            operation: self.operation,
+            kind: self.kind,
+            debit: self.debit,
+            credit: self.credit,
+            amount: self.amount,
+            currency: self.currency,
+            time: self.time,
+            key_mark: self.key_mark,
+            details: self.details.as_ref(),
+            external_id: self.external_id.as_ref(),
+        }
+    }
+
+    /// Appends the bytes that are hashed.
     pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
+        self.facts().encode(bytes);
+    }
+}
+
+/// A record where it stands: the texts are not copied.
+struct Facts<'f> {
+    operation: OperationId,
+    kind: OperationKind,
+    debit: WalletId,
+    credit: WalletId,
+    amount: Amount,
+    currency: Currency,
+    time: Timestamp,
+    key_mark: u64,
+    details: Option<&'f Details>,
+    external_id: Option<&'f ExternalId>,
+}
+
+impl Facts<'_> {
+    /// Numbers are big-endian; lengths stand before texts, so no two records have the same bytes.
+    fn encode(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.operation.get().to_be_bytes());
         bytes.push(match self.kind {
             OperationKind::Deposit => 1,
@@ -91,8 +124,8 @@ impl Record {
         bytes.extend_from_slice(&self.time.micros().to_be_bytes());
         bytes.extend_from_slice(&self.key_mark.to_be_bytes());
         encode_text(self.currency.code(), bytes);
-        encode_text(self.details.as_ref().map_or("", Details::as_str), bytes);
-        encode_text(self.external_id.as_ref().map_or("", ExternalId::as_str), bytes);
+        encode_text(self.details.map_or("", Details::as_str), bytes);
+        encode_text(self.external_id.map_or("", ExternalId::as_str), bytes);
     }
 }
 
@@ -170,8 +203,19 @@ impl Chain {
 
     /// Takes the next operation. Gives its hash, and the block if it makes one whole.
     pub fn extend(&mut self, transfer: &Transfer, key_mark: u64) -> (Hash, Option<Block>) {
-        let record = Record::of(transfer, self.currency, key_mark);
-        let hash = leaf_hash(self.last, &record, &mut self.buffer);
+        let facts = Facts {
+            operation: transfer.id,
+            kind: transfer.kind,
+            debit: transfer.debit.wallet,
+            credit: transfer.credit.wallet,
+            amount: transfer.amount,
+            currency: self.currency,
+            time: transfer.time,
+            key_mark,
+            details: transfer.details.as_ref(),
+            external_id: transfer.external_id.as_ref(),
+        };
+        let hash = hash_of(self.last, &facts, &mut self.buffer);
         self.last = link_of(&hash);
         self.operations += 1;
         self.open.push(hash);
@@ -229,21 +273,21 @@ pub(crate) fn encode_leaf(previous: Link, record: &Record, bytes: &mut Vec<u8>) 
 /// The whole hash of an operation that follows the one with the link `previous`: a leaf of the tree.
 /// The buffer is only there to be used again.
 pub fn leaf_hash(previous: Link, record: &Record, buffer: &mut Vec<u8>) -> Hash {
+    hash_of(previous, &record.facts(), buffer)
+}
+
+fn hash_of(previous: Link, facts: &Facts<'_>, buffer: &mut Vec<u8>) -> Hash {
     buffer.clear();
     buffer.push(LEAF);
-    encode_leaf(previous, record, buffer);
-    Sha256::digest(buffer).into()
+    buffer.extend_from_slice(&previous.to_be_bytes());
+    facts.encode(buffer);
+    sha256::of_buffer(buffer)
 }
 
 /// The hash of a node from its two children's.
 #[must_use]
 pub(crate) fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    let mut bytes = [NODE; 65];
-    let (_, children) = bytes.split_at_mut(1);
-    let (first, second) = children.split_at_mut(32);
-    first.copy_from_slice(left);
-    second.copy_from_slice(right);
-    Sha256::digest(bytes).into()
+    sha256::of_two(NODE, left, right)
 }
 
 /// The root over hashes (RFC 6962, section 2.1): a tree whose left half is the greatest power of
@@ -251,15 +295,19 @@ pub(crate) fn node_hash(left: &Hash, right: &Hash) -> Hash {
 #[must_use]
 pub fn root_of(hashes: &[Hash]) -> Hash {
     let mut level = hashes.to_vec();
-    while level.len() > 1 {
+    let mut length = level.len();
+    while length > 1 {
         // Pairs from the left; what is left over at the end moves up as it is.
-        level = level
-            .chunks(2)
-            .map(|pair| match pair {
-                [left, right] => node_hash(left, right),
-                rest => rest.first().copied().unwrap_or_default(),
-            })
-            .collect();
+        for pair in 0..length.div_ceil(2) {
+            let node = match level.get(2 * pair..length.min(2 * pair + 2)) {
+                Some([left, right]) => node_hash(left, right),
+                rest => rest.and_then(<[Hash]>::first).copied().unwrap_or_default(),
+            };
+            if let Some(place) = level.get_mut(pair) {
+                *place = node;
+            }
+        }
+        length = length.div_ceil(2);
     }
     level.first().copied().unwrap_or_default()
 }

@@ -12,6 +12,7 @@ mod operation;
 mod people;
 mod receipt;
 mod rejection;
+mod sha256;
 
 pub use book::{Book, Damage, WalletKind, WalletState};
 pub use chain::{

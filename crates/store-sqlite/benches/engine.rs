@@ -1,13 +1,18 @@
 //! The engine alone, without HTTP: durable transfers a second, in batches, fsync on.
 //!
 //! `cargo bench -p store-sqlite --bench engine -- [--wallets N] [--batch N] [--operations N]
-//! [--rounds N] [--dir DIR]`
+//! [--rounds N] [--only LOAD] [--dir DIR] [--data DIR] [--kill]`
 //!
-//! Every transfer is checked against the balance, hashed into the chain, and has details and a time
-//! in its row. In one run, in turns: uniform pairs over all wallets; the same with a random UUID as
-//! idempotency key on every transfer; one hot wallet in every transfer; then beside them the limit: a
-//! bare file to which the same number of bytes is appended, with the same fsyncs. The last column is
-//! the share of a uniform transfer's time that hashing it takes alone.
+//! Every transfer is checked against the balance and hashed into the chain, and has a time in its row.
+//! In one run, in turns: `plain`, uniform pairs over all wallets; `keyed`, the same with a random
+//! UUID as idempotency key on every transfer; `hot`, one wallet in every transfer; then beside them the
+//! limits: a bare file to which records of as many bytes are appended, each with its checksum,
+//! with the same fsyncs, and what the hash of the chain takes alone.
+//!
+//! For each: transfers a second, what of a processor the writer's thread took for one (where the
+//! system says so), and the longest time without an acknowledgement. With `--data` the directory is kept
+//! and used again; the time of its start, up to the first acknowledgement, is printed. `--kill` ends
+//! the process in the midst of the load, as SIGKILL would.
 
 #![allow(missing_docs)]
 
@@ -18,24 +23,30 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::{Failed, Random, options, submission};
 use ledger::{
-    Balance, Chain, Currency, IdempotencyKey, Ledger, Operation, OperationId, OperationKind,
-    Outcome, Page, Pending, Side, Submission, Timestamp, Transfer, WalletId,
+    Balance, Chain, Currency, Ledger, Operation, OperationId, OperationKind, Outcome, Page,
+    Pending, Side, Submission, Timestamp, Transfer, WalletId,
 };
 use store_sqlite::SqliteStore;
 
 /// How many batches are handed in before the answer to the first is awaited.
 const BATCHES_AHEAD: usize = 3;
 
+/// What a record takes in the data file, in bytes: with a key, and without.
+const RECORD_BYTES: [usize; 2] = [100, 62];
+
 struct Settings {
     wallets: u64,
     batch: usize,
     operations: usize,
     rounds: usize,
+    only: Option<String>,
     dir: PathBuf,
+    data: Option<PathBuf>,
+    kill: bool,
 }
 
 impl Settings {
@@ -45,7 +56,10 @@ impl Settings {
             batch: 8_192,
             operations: 2_000_000,
             rounds: 5,
+            only: None,
             dir: std::env::temp_dir(),
+            data: None,
+            kill: false,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -55,7 +69,10 @@ impl Settings {
                 "--batch" => settings.batch = value()?.parse()?,
                 "--operations" => settings.operations = value()?.parse()?,
                 "--rounds" => settings.rounds = value()?.parse()?,
+                "--only" => settings.only = Some(value()?),
                 "--dir" => settings.dir = value()?.into(),
+                "--data" => settings.data = Some(value()?.into()),
+                "--kill" => settings.kill = true,
                 "--bench" => {}
                 other => return Err(format!("unknown argument {other}").into()),
             }
@@ -66,78 +83,83 @@ impl Settings {
 
 fn main() -> Result<(), Failed> {
     let settings = Settings::read()?;
-    let dir = tempfile::tempdir_in(&settings.dir)?;
-    let store = open(dir.path())?;
+    let temporary = tempfile::tempdir_in(&settings.dir)?;
+    let dir = settings.data.as_deref().unwrap_or(temporary.path());
+    let began = Instant::now();
+    let (store, recovered) = SqliteStore::open(options(dir)?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime.block_on(async {
+        if recovered.wallets == 0 {
+            populate(&store, settings.wallets).await?;
+        } else {
+            check(&store.submit(vec![submission(OperationKind::Deposit, (1, 2), 1)?]).await?)?;
+            println!("first acknowledgement {:?} after the start: {recovered:?}", began.elapsed());
+        }
         println!(
             "{} wallets, batches of {}, {} operations a round",
             settings.wallets, settings.batch, settings.operations
         );
-        populate(&store, settings.wallets).await?;
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
-        println!(
-            "{:>12} {:>12} {:>12} {:>12} {:>9} {:>9} {:>9} {:>9}",
-            "uniform/s",
-            "with keys/s",
-            "one hot/s",
-            "raw file/s",
-            "keys/uni",
-            "hot/uni",
-            "uni/raw",
-            "chain/uni"
-        );
-        let mut table = Vec::new();
-        for _ in 0..settings.rounds {
-            let uniform =
-                drive(&store, &settings, || (random.pair(settings.wallets), None)).await?;
-            let keyed = drive(&store, &settings, || {
-                let pair = random.pair(settings.wallets);
-                (pair, Some(random.key()))
-            })
-            .await?;
-            let mut out = false;
-            let hot = drive(&store, &settings, || {
-                out = !out;
-                let other = 3 + random.next() % (settings.wallets - 2);
-                (if out { (2, other) } else { (other, 2) }, None)
-            })
-            .await?;
-            let raw = raw(dir.path(), &settings)?;
-            // The share of an operation's time that its hash takes, on the writer's thread.
-            let chain = uniform / chain(&settings)?;
-            let row =
-                [uniform, keyed, hot, raw, keyed / uniform, hot / uniform, uniform / raw, chain];
-            print(row, "");
-            table.push(row);
+        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ recovered.operations);
+        for round in 0..settings.rounds {
+            for load in ["plain", "keyed", "hot"] {
+                if settings.only.as_ref().is_none_or(|only| only == load) {
+                    drive(&store, &settings, &mut random, load, round).await?.print(load);
+                }
+            }
+            if settings.only.is_none() {
+                println!("raw file: {:.0}/s", raw(dir, &settings, RECORD_BYTES[1], true)?);
+                println!(
+                    "with as many bytes as a key takes: {:.0}/s, without fsync: {:.0}/s",
+                    raw(dir, &settings, RECORD_BYTES[0], true)?,
+                    raw(dir, &settings, RECORD_BYTES[0], false)?
+                );
+                println!("chain alone: {:.0}/s", chain(&settings)?);
+            }
         }
-        let median = |column: usize| {
-            let mut values: Vec<f64> =
-                table.iter().filter_map(|row| row.get(column)).copied().collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied().unwrap_or_default()
-        };
-        print([0, 1, 2, 3, 4, 5, 6, 7].map(median), "  (medians)");
         Ok::<_, Failed>(())
     })?;
     store.close();
     let began = Instant::now();
-    let (store, recovered) = SqliteStore::open(options(dir.path())?)?;
+    let (store, recovered) = SqliteStore::open(options(dir)?)?;
     println!("reopened after a clean stop in {:?}: {recovered:?}", began.elapsed());
     store.close();
     Ok(())
 }
 
-fn print(row: [f64; 8], note: &str) {
-    let [uniform, keyed, hot, raw, keys_ratio, hot_ratio, raw_ratio, chain_share] = row;
-    println!(
-        "{uniform:>12.0} {keyed:>12.0} {hot:>12.0} {raw:>12.0} {keys_ratio:>9.2} {hot_ratio:>9.2} \
-         {raw_ratio:>9.2} {chain_share:>9.3}{note}"
-    );
+/// What a load came to.
+struct Measured {
+    rate: f64,
+    /// Of the writer's thread and of all, for one transfer.
+    writer: Option<Duration>,
+    process: Option<Duration>,
+    longest_wait: Duration,
 }
 
-fn open(dir: &Path) -> Result<SqliteStore, Failed> {
-    Ok(SqliteStore::open(options(dir)?)?.0)
+impl Measured {
+    fn print(&self, load: &str) {
+        let nanos = |time: Option<Duration>| time.map_or(0, |time| time.as_nanos());
+        println!(
+            "{load:>6}: {:>8.0}/s, writer {:>5} ns, all threads {:>5} ns, longest wait {:.1} ms",
+            self.rate,
+            nanos(self.writer),
+            nanos(self.process),
+            self.longest_wait.as_secs_f64() * 1e3
+        );
+    }
+}
+
+/// How long a thread of this process has had a processor; all of them, without a name.
+fn processor_time(name: Option<&str>) -> Option<Duration> {
+    let mut sum = Duration::ZERO;
+    for task in std::fs::read_dir("/proc/self/task").ok()? {
+        let task = task.ok()?.path();
+        let comm = std::fs::read_to_string(task.join("comm")).ok()?;
+        if name.is_none_or(|name| comm.trim_end() == name) {
+            let times = std::fs::read_to_string(task.join("schedstat")).ok()?;
+            sum += Duration::from_nanos(times.split(' ').next()?.parse().ok()?);
+        }
+    }
+    Some(sum)
 }
 
 /// Makes the bank and the wallets, and puts a thousand roubles on each.
@@ -167,54 +189,103 @@ fn check(outcomes: &[Outcome]) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Durable transfers a second.
+/// Batches of a load, made before the time runs.
+fn batches(
+    settings: &Settings,
+    random: &mut Random,
+    load: &str,
+) -> Result<Vec<Vec<Submission>>, Failed> {
+    let mut out = false;
+    let mut next = || {
+        let pair = random.pair(settings.wallets);
+        let other = 3 + random.next() % (settings.wallets - 2);
+        out = !out;
+        match load {
+            "keyed" => (pair, Some(random.key())),
+            "hot" => (if out { (2, other) } else { (other, 2) }, None),
+            _ => (pair, None),
+        }
+    };
+    let mut batch = || {
+        (0..settings.batch)
+            .map(|_| {
+                let (pair, key) = next();
+                let mut submission = submission(OperationKind::Transfer, pair, 1)?;
+                (submission.operation.details, submission.key) = (None, key);
+                Ok(submission)
+            })
+            .collect::<Result<_, Failed>>()
+    };
+    (0..settings.operations / settings.batch).map(|_| batch()).collect()
+}
+
 async fn drive(
     store: &SqliteStore,
     settings: &Settings,
-    mut next: impl FnMut() -> ((u64, u64), Option<IdempotencyKey>),
-) -> Result<f64, Failed> {
-    let batches: Vec<Vec<Submission>> = (0..settings.operations / settings.batch)
-        .map(|_| {
-            (0..settings.batch)
-                .map(|_| {
-                    let (pair, key) = next();
-                    Ok(Submission { key, ..submission(OperationKind::Transfer, pair, 1)? })
-                })
-                .collect::<Result<_, Failed>>()
-        })
-        .collect::<Result<_, Failed>>()?;
-    let operations = batches.len() * settings.batch;
+    random: &mut Random,
+    load: &str,
+    round: usize,
+) -> Result<Measured, Failed> {
+    let batches = batches(settings, random, load)?;
+    let kill_at = (settings.kill && round + 1 == settings.rounds).then_some(batches.len() - 1);
+    let operations = u32::try_from(batches.len() * settings.batch)?;
+    let times = || (processor_time(Some("kopeck-writer")), processor_time(None));
+    let before = times();
     let began = Instant::now();
+    let (mut longest_wait, mut answered) = (Duration::ZERO, began);
     let mut waiting: VecDeque<Pending<Vec<Outcome>>> = VecDeque::new();
-    for batch in batches {
-        waiting.push_back(store.submit(batch));
-        if waiting.len() > BATCHES_AHEAD
+    let mut batches = batches.into_iter().enumerate();
+    loop {
+        let batch = batches.next();
+        let more = batch.is_some();
+        if let Some((number, batch)) = batch {
+            waiting.push_back(store.submit(batch));
+            if kill_at == Some(number) {
+                std::process::abort();
+            }
+        }
+        if (waiting.len() > BATCHES_AHEAD || !more)
             && let Some(oldest) = waiting.pop_front()
         {
             check(&oldest.await?)?;
+            longest_wait = longest_wait.max(answered.elapsed());
+            answered = Instant::now();
+        } else if !more {
+            break;
         }
     }
-    for last in waiting {
-        check(&last.await?)?;
-    }
-    let rate = operations as f64 / began.elapsed().as_secs_f64();
+    let rate = f64::from(operations) / began.elapsed().as_secs_f64();
+    let after = times();
+    let took = |after: Option<Duration>, before| Some((after? - before?) / operations);
     let statement =
         store.statement(WalletId::FIRST, Page { from: None, limit: 1 }).await?.ok_or("no bank")?;
-    if statement.balance.minor() != -100_000 * (settings.wallets.cast_signed() - 1) {
-        return Err("money was lost or made".into());
+    if statement.balance.minor() > -100_000 * (settings.wallets.cast_signed() - 1) {
+        return Err("money was lost".into());
     }
-    Ok(rate)
+    Ok(Measured {
+        rate,
+        writer: took(after.0, before.0),
+        process: took(after.1, before.1),
+        longest_wait,
+    })
 }
 
-/// The limit: appends 100 bytes an operation to a bare file, one fsync a batch.
-fn raw(dir: &Path, settings: &Settings) -> Result<f64, Failed> {
+/// The limit: appends records of so many bytes to a bare file, each with its checksum, one fsync a batch.
+fn raw(dir: &Path, settings: &Settings, record_bytes: usize, sync: bool) -> Result<f64, Failed> {
     let path = dir.join("raw");
     let mut file = File::create(&path)?;
-    let bytes = vec![b'x'; 100 * settings.batch];
+    let mut records = vec![b'x'; record_bytes * settings.batch];
     let began = Instant::now();
-    for _ in 0..settings.operations / settings.batch {
-        file.write_all(&bytes)?;
-        file.sync_data()?;
+    for batch in 0..settings.operations / settings.batch {
+        for record in records.chunks_exact_mut(record_bytes) {
+            let (head, record) = record.split_at_mut(4);
+            record.fill(u8::try_from(batch % 251)?);
+            head.copy_from_slice(&crc32fast::hash(record).to_le_bytes());
+        }
+        file.write_all(&records)?;
+        if sync {
+            file.sync_data()?;
+        }
     }
     let operations = settings.operations / settings.batch * settings.batch;
     let rate = operations as f64 / began.elapsed().as_secs_f64();

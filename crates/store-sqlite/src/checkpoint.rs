@@ -1,7 +1,8 @@
 //! Owns the thread that moves the write-ahead log into the data file, so that the writer need not.
 //!
-//! Never: a long pause of the writer. Most is copied while it writes on; only the rest, and one
-//! fsync, happens with the gate shut, after which the log starts again from its beginning.
+//! Never: a long pause of the writer. Most is copied while it writes on, a little at a time, so that no
+//! sync of it holds up the writer's own for long; only the rest, and one fsync, happens with the gate
+//! shut, after which the log starts again from its beginning.
 //! Bounds: the log stays near [`PAGES_DUE`] pages, more only while the disk is slower than the
 //! writer or a reader stays on an old state.
 
@@ -18,8 +19,11 @@ use rusqlite::{Connection, ErrorCode};
 use crate::Observer;
 use crate::gate::Gate;
 
-/// A checkpoint is due when the log has this many pages.
+/// The log is to start again when it has this many pages.
 const PAGES_DUE: i64 = 4_096;
+
+/// So many pages of it are copied and synced at a time.
+const PAGES_A_COPY: i64 = 1_024;
 
 /// The gate is shut when at most this many pages are left to copy.
 const PAGES_WITH_GATE_SHUT_MAX: i64 = 512;
@@ -38,9 +42,11 @@ pub(crate) struct Bell {
     rung: Condvar,
     /// Pages in the log after the last commit.
     pages: AtomicI64,
-    /// The next checkpoint is due at this many pages. Above [`PAGES_DUE`] while a reader that stays
-    /// on an old state keeps the log from starting again: then more of them would not help.
-    pages_due: AtomicI64,
+    /// The next copy is due at this many pages.
+    copy_due: AtomicI64,
+    /// At this many the log is to start again. Above [`PAGES_DUE`] while a reader that stays on an
+    /// old state keeps it from that: then more tries would not help.
+    restart_due: AtomicI64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,7 +62,8 @@ impl Bell {
             state: Mutex::new(BellState::Quiet),
             rung: Condvar::new(),
             pages: AtomicI64::new(0),
-            pages_due: AtomicI64::new(PAGES_DUE),
+            copy_due: AtomicI64::new(PAGES_A_COPY),
+            restart_due: AtomicI64::new(PAGES_DUE),
         }
     }
 
@@ -74,12 +81,23 @@ impl Bell {
     /// Called by the writer after each commit.
     pub(crate) fn ring_if_due(&self) {
         let pages = PAGES.get();
-        self.pages.store(pages, Relaxed);
-        if pages < PAGES_DUE {
+        if pages < self.pages.swap(pages, Relaxed) {
             // The log has started again.
-            self.pages_due.store(PAGES_DUE, Relaxed);
-        } else if pages >= self.pages_due.load(Relaxed) {
+            self.copy_due.store(PAGES_A_COPY, Relaxed);
+            self.restart_due.store(PAGES_DUE, Relaxed);
+        }
+        if pages >= self.copy_due.load(Relaxed) {
             self.set(BellState::Rung);
+        }
+    }
+
+    /// All was copied that could be. Who rang meanwhile wanted no more than that; and where a
+    /// reader keeps some of it from being copied, trying at every commit would not help.
+    fn copied(&self) {
+        self.copy_due.store(self.pages.load(Relaxed) + PAGES_A_COPY, Relaxed);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == BellState::Rung {
+            *state = BellState::Quiet;
         }
     }
 
@@ -133,6 +151,10 @@ impl Checkpoints {
             {
                 return Err(format!("checkpoint: could not sync the data file: {error}"));
             }
+            if copied.is_ok() && self.bell.pages.load(Relaxed) < self.bell.restart_due.load(Relaxed)
+            {
+                continue;
+            }
             match copied.and_then(|()| self.copy_rest()) {
                 Ok(()) => self.observer.checkpoint(began.elapsed()),
                 // No room for the data file to grow: the log keeps everything, and it is tried
@@ -151,6 +173,7 @@ impl Checkpoints {
     fn copy_most(&self) -> rusqlite::Result<()> {
         for _ in 0..ROUNDS_MAX {
             let copied = self.copy()?;
+            self.bell.copied();
             if self.bell.pages.load(Relaxed) - copied <= PAGES_WITH_GATE_SHUT_MAX {
                 break;
             }
@@ -159,9 +182,13 @@ impl Checkpoints {
     }
 
     fn copy_rest(&self) -> rusqlite::Result<()> {
-        let copied = self.gate.shut(|| self.copy())?;
-        self.bell.pages_due.store(copied + PAGES_DUE, Relaxed);
-        Ok(())
+        self.gate.shut(|| {
+            self.copy()?;
+            // While the writer waits, so that it sees this before the log starts again.
+            self.bell.copied();
+            self.bell.restart_due.store(self.bell.pages.load(Relaxed) + PAGES_DUE, Relaxed);
+            Ok(())
+        })
     }
 
     /// Copies all that was committed so far and that no reader keeps from being copied. How many

@@ -15,7 +15,7 @@ use crate::chain::{self, ChainDamage, Links, Verifier};
 use crate::connection::{connect_to_read, inspect_log_at_rest};
 use crate::readers::{ReadError, follows, previous_transfer, transfer};
 use crate::rows::KeptTransfer;
-use crate::{OpenError, directory, people, rows, schema};
+use crate::{OpenError, directory, people, rows, schema, swept};
 
 /// How many operations are read at once.
 const ROWS_A_LOOK: usize = 4_096;
@@ -172,16 +172,19 @@ impl Export {
         if people::owner(&self.connection, wallet)?.is_none() {
             return Err(ExportError::NoSuchWallet(wallet));
         }
-        let head: Option<u64> = self.connection.query_row(
-            "SELECT coalesce(
-                 (SELECT max(operation_id) FROM transfer
-                  WHERE operation_id > (SELECT sweep_operation_id FROM ledger)
-                    AND ?1 IN (debit_wallet_id, credit_wallet_id)),
-                 (SELECT last_operation_id FROM wallet WHERE wallet_id = ?1))",
+        // The mark and what was swept up to it must be of one state.
+        let look = self.connection.unchecked_transaction()?;
+        let head: Option<u64> = look.query_row(
+            "SELECT max(operation_id) FROM transfer
+             WHERE operation_id > (SELECT sweep_operation_id FROM ledger)
+               AND ? IN (debit_wallet_id, credit_wallet_id)",
             [wallet.get().cast_signed()],
             |row| row.get(0),
         )?;
-        Ok(head.and_then(OperationId::new))
+        match head.and_then(OperationId::new) {
+            Some(head) => Ok(Some(head)),
+            None => Ok(swept::last(&look, wallet)?),
+        }
     }
 
     /// Walks back from an operation of the wallet; where the next stretch starts, if there is one.

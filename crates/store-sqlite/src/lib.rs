@@ -6,6 +6,7 @@
 //!
 //! Nothing here knows of HTTP or JSON, and nothing here decides whether money moves.
 
+mod append;
 mod backup;
 mod chain;
 mod check;
@@ -33,6 +34,7 @@ mod rows;
 mod schema;
 mod store;
 mod sweep;
+mod swept;
 mod writer;
 
 pub use backup::{Backup, backup};

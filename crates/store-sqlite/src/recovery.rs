@@ -1,14 +1,14 @@
 //! Owns a start: the book as the data file has it, checked, before anything is served.
 //!
 //! Never: a guess. What does not follow from the rules is a damage, named, and the start fails.
-//! Bounds: the wallet table once, and the operations after the sweep's mark.
+//! Bounds: the wallet tables once, and the operations after the sweep's mark.
 
-use ledger::{Book, Chain, OperationId, Timestamp, WalletId, WalletKind};
+use ledger::{Book, Chain, OperationId, Timestamp, WalletId, WalletKind, WalletState};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::chain::{Links, Verifier};
 use crate::heads::Heads;
-use crate::{OpenError, chain, rows};
+use crate::{OpenError, chain, rows, swept};
 
 /// What a start found.
 pub(crate) struct State {
@@ -21,7 +21,7 @@ pub(crate) struct State {
     pub(crate) replayed: u64,
 }
 
-/// Loads the wallet table, and replays and verifies the operations after its mark.
+/// Loads the wallets, and replays and verifies the operations after its mark.
 pub(crate) fn recover(
     connection: &Connection,
     links: Links,
@@ -52,25 +52,19 @@ pub(crate) fn latest(connection: &Connection) -> rusqlite::Result<Timestamp> {
 }
 
 fn load_wallets(connection: &Connection, book: &mut Book, heads: &Heads) -> Result<(), OpenError> {
-    let mut select = connection.prepare(
-        "SELECT balance_minor, last_operation_id, system, wallet_id, user_id
-         FROM wallet ORDER BY wallet_id",
-    )?;
-    let mut rows = select.query(())?;
-    while let Some(row) = rows.next()? {
-        let state = rows::read_wallet_state(row)?;
-        let number: u64 = row.get(3)?;
+    let wallets = count_wallets(connection)?;
+    let kept = swept::wallets_kept(connection)?;
+    if kept > wallets {
+        return Err(OpenError::WalletMissing(wallets + 1));
+    }
+    let mut swept = swept::Reader::new(connection)?;
+    for number in 1..=wallets {
+        let (balance, last) = swept.state(number)?;
+        let kind = kind_of(number);
         let wallet = book
-            .restore_wallet(state)
-            .filter(|wallet| wallet.get() == number)
+            .restore_wallet(WalletState { kind, balance, last })
             .ok_or(OpenError::WalletMissing(number))?;
-        // Else a person could go below zero, or be taken for another one.
-        let owner: u64 = row.get(4)?;
-        let is_first = wallet == WalletId::FIRST;
-        if (state.kind == WalletKind::System) != is_first || owner != number {
-            return Err(OpenError::WalletChanged(number));
-        }
-        if let Some(last) = state.last {
+        if let Some(last) = last {
             heads.publish(wallet, last);
         }
     }
@@ -82,6 +76,35 @@ fn load_wallets(connection: &Connection, book: &mut Book, heads: &Heads) -> Resu
         return Err(OpenError::WalletMissing(newest.unwrap_or(0).max(book.wallets())));
     }
     Ok(())
+}
+
+/// The bank is made first, so that no person's wallet can ever be the one that may go negative.
+fn kind_of(number: u64) -> WalletKind {
+    if number == WalletId::FIRST.get() { WalletKind::System } else { WalletKind::Person }
+}
+
+/// How many wallets there are: numbered from 1, without a gap, each of the kind that its number says,
+/// and of the user of its number. Else a person could go below zero, or be taken for another one.
+fn count_wallets(connection: &Connection) -> Result<u64, OpenError> {
+    let (count, newest, changed): (u64, u64, Option<u64>) = connection.query_row(
+        "SELECT count(*), coalesce(max(wallet_id), 0),
+                min(CASE WHEN user_id <> wallet_id OR (system <> 0) <> (wallet_id = ?)
+                    THEN wallet_id END)
+         FROM wallet",
+        [WalletId::FIRST.get().cast_signed()],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    if count != newest {
+        let out_of_place = connection.query_row(
+            "SELECT wallet_id FROM
+                 (SELECT wallet_id, row_number() OVER (ORDER BY wallet_id) AS place FROM wallet)
+             WHERE wallet_id <> place LIMIT 1",
+            (),
+            |row| row.get::<_, i64>(0),
+        )?;
+        return Err(OpenError::WalletMissing(out_of_place.cast_unsigned()));
+    }
+    changed.map_or(Ok(count), |number| Err(OpenError::WalletChanged(number)))
 }
 
 /// The mark's own operation must be there: it says the time that the book's clock starts from.

@@ -1,17 +1,13 @@
-//! Owns how a transfer and a wallet are written as rows and read back.
+//! Owns how transfers and refusals are written as rows and read back.
 //!
 //! Never: a decision or a transaction; the caller has opened one. Reading trusts nothing: a value
 //! that no book would have written is a damage, named by its operation.
 
 use ledger::{
     Amount, Balance, Details, ExternalId, IdempotencyKey, Link, Operation, OperationId,
-    OperationKind, Rejection, Side, Timestamp, Transfer, WalletId, WalletKind, WalletState,
+    OperationKind, Rejection, Side, Timestamp, Transfer, WalletId,
 };
-use rusqlite::{Connection, OptionalExtension, Row, Statement};
-
-/// Appends a transfer after the last one: SQLite gives the next id without looking for its place.
-pub(crate) const INSERT_TRANSFER: &str =
-    "INSERT INTO transfer VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+use rusqlite::{Connection, OptionalExtension, Row};
 
 /// The columns that [`read_transfer`] reads, in its order.
 macro_rules! select_transfer {
@@ -50,36 +46,6 @@ struct RowDamage {
 struct RefusalDamage {
     refusal: u64,
     column: usize,
-}
-
-/// Appends a transfer, and makes sure that it stands where the book says.
-pub(crate) fn insert_transfer(
-    connection: &Connection,
-    insert: &mut Statement<'_>,
-    transfer: &Transfer,
-    key: Option<&IdempotencyKey>,
-    link: Link,
-) -> rusqlite::Result<()> {
-    let id = |id: OperationId| id.get().cast_signed();
-    insert.raw_bind_parameter(1, kind_number(transfer.kind))?;
-    insert.raw_bind_parameter(2, transfer.debit.wallet.get().cast_signed())?;
-    insert.raw_bind_parameter(3, transfer.credit.wallet.get().cast_signed())?;
-    insert.raw_bind_parameter(4, transfer.amount.minor())?;
-    insert.raw_bind_parameter(5, transfer.debit.balance.minor())?;
-    insert.raw_bind_parameter(6, transfer.credit.balance.minor())?;
-    insert.raw_bind_parameter(7, transfer.debit.previous.map(id))?;
-    insert.raw_bind_parameter(8, transfer.credit.previous.map(id))?;
-    insert.raw_bind_parameter(9, transfer.time.micros())?;
-    insert.raw_bind_parameter(10, transfer.details.as_ref().map(Details::as_str))?;
-    insert.raw_bind_parameter(11, key.map(IdempotencyKey::as_str))?;
-    insert.raw_bind_parameter(12, transfer.external_id.as_ref().map(ExternalId::as_str))?;
-    insert.raw_bind_parameter(13, link.cast_signed())?;
-    insert.raw_execute()?;
-    if connection.last_insert_rowid() == id(transfer.id) {
-        Ok(())
-    } else {
-        Err(damaged(transfer.id.get(), 0))
-    }
 }
 
 /// Reads a transfer from a row of `select_transfer!`.
@@ -208,24 +174,10 @@ fn read_external_id(text: Option<&str>) -> Result<Option<ExternalId>, ()> {
     text.map(ExternalId::parse).transpose().map_err(|_| ())
 }
 
-/// Reads a wallet's state from a row of `balance_minor, last_operation_id, system`.
-pub(crate) fn read_wallet_state(row: &Row<'_>) -> rusqlite::Result<WalletState> {
-    let last: Option<u64> = row.get(1)?;
-    let system: bool = row.get(2)?;
-    Ok(WalletState {
-        kind: if system { WalletKind::System } else { WalletKind::Person },
-        balance: Balance::from_minor(row.get(0)?)
-            .ok_or_else(|| out_of_range(0, "a wallet's balance"))?,
-        last: last
-            .map(|id| OperationId::new(id).ok_or_else(|| out_of_range(1, "a wallet's operation")))
-            .transpose()?,
-    })
-}
-
 const DEPOSIT: i64 = 1;
 const TRANSFER: i64 = 2;
 
-fn kind_number(kind: OperationKind) -> i64 {
+pub(crate) fn kind_number(kind: OperationKind) -> i64 {
     match kind {
         OperationKind::Deposit => DEPOSIT,
         OperationKind::Transfer => TRANSFER,
@@ -240,7 +192,7 @@ fn read_kind(number: i64) -> Option<OperationKind> {
     }
 }
 
-fn damaged(operation: u64, column: usize) -> rusqlite::Error {
+pub(crate) fn damaged(operation: u64, column: usize) -> rusqlite::Error {
     conversion_failure(column, RowDamage { operation, column })
 }
 
@@ -255,12 +207,4 @@ fn conversion_failure(
 ) -> rusqlite::Error {
     let kind = rusqlite::types::Type::Integer;
     rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(damage))
-}
-
-fn out_of_range(column: usize, what: &str) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(
-        column,
-        rusqlite::types::Type::Integer,
-        format!("{what} is out of range").into(),
-    )
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ledger::Currency;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction};
 
-use crate::{OpenError, chain};
+use crate::{OpenError, chain, swept};
 
 /// Marks the file as kopeck's (`file` and the `sqlite3` shell show it): "KOPK".
 const APPLICATION_ID: i32 = 0x4b4f_504b;
@@ -100,21 +100,27 @@ pub(crate) fn key_window(
 }
 
 /// Version 1.
-fn create(transaction: &Transaction<'_>, currency: Currency) -> rusqlite::Result<()> {
-    transaction.execute_batch(include_str!("schema.sql"))?;
-    transaction.execute_batch(&statement_view(currency))
+fn create(transaction: &Transaction<'_>, _: Currency) -> rusqlite::Result<()> {
+    transaction.execute_batch(include_str!("schema.sql"))
 }
 
 /// Version 2.
 fn chain_the_book(transaction: &Transaction<'_>, currency: Currency) -> rusqlite::Result<()> {
     transaction.execute_batch(include_str!("schema_2.sql"))?;
+    swept::move_from_rows(transaction)?;
+    transaction.execute_batch(
+        "ALTER TABLE wallet DROP COLUMN balance_minor;
+         ALTER TABLE wallet DROP COLUMN last_operation_id;",
+    )?;
+    transaction.execute_batch(include_str!("swept.sql"))?;
+    transaction.execute_batch(&statement_view(currency))?;
     chain::make(transaction, currency)
 }
 
 /// The view that shows people a wallet's history, with amounts in the currency's units.
 ///
 /// It walks back along the back-pointers, so one wallet's history is quick however long the file.
-/// The walk starts at the wallet's newest operation: the later of the wallet table's and of the
+/// The walk starts at the wallet's newest operation: the later of the one that was swept and of the
 /// newest among the operations after the sweep's mark.
 fn statement_view(currency: Currency) -> String {
     let units = |column: &str| {

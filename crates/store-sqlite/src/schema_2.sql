@@ -51,3 +51,13 @@ UPDATE ledger SET key_secret = randomblob(16);
 
 -- How long keys are remembered, as the service last had it.
 ALTER TABLE ledger ADD COLUMN key_window_us INTEGER NOT NULL DEFAULT 86400000000;
+
+-- Balances and newest operations, which lag behind as before, are kept in blocks of 250 wallets: 16 bytes
+-- each, a balance in minor units and an operation (0: none), signed and big-endian. The view `swept`
+-- shows them.
+CREATE TABLE swept_block (
+    block  INTEGER PRIMARY KEY, -- 1: wallets 1 to 250
+    states BLOB NOT NULL
+) STRICT;
+
+DROP VIEW IF EXISTS statement;

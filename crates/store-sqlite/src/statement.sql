@@ -15,7 +15,7 @@ SELECT
     iif(t.debit_wallet_id = w.wallet_id,
         t.credit_wallet_id, t.debit_wallet_id)                           AS counterparty_wallet_id,
     t.details                                                            AS details
-FROM wallet AS w
+FROM swept AS w
 JOIN json_each((
     WITH RECURSIVE history (operation_id) AS (
         SELECT coalesce(

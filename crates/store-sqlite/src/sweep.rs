@@ -1,27 +1,33 @@
-//! Owns how far the wallet table lags behind: the sweep that writes a slice of it with some batches.
+//! Owns how far the kept balances lag behind: the sweep that writes a slice of them with some batches.
 //!
 //! Never: the truth of a balance (the transfers carry it). Bounds: a slice costs in proportion to
 //! the operations since the last one; what a start must replay is at most two rounds of the sweep,
-//! that is about twice as many operations as there are wallets, or two slices if that is more.
+//! that is about as many operations as there are wallets, or two slices if that is more.
 
-use ledger::{Book, OperationId, WalletId};
+use ledger::{Book, OperationId, WalletId, WalletState};
 use rusqlite::Connection;
 
+use crate::swept::{self, Kept, WALLETS_A_BLOCK};
+
 /// A slice is written when at least this many operations have come since the last one, so that
-/// small batches do not pay for pages of the wallet table.
+/// small batches do not pay for pages of it.
 const OPERATIONS_BETWEEN_SLICES_MIN: u64 = 2_048;
 
-/// Wallets looked at for each operation since the last slice; untouched ones cost next to nothing.
-const WALLETS_SEEN_PER_OPERATION: u64 = 16;
+/// One block is written for so many operations since the last slice. Half as many would halve what
+/// a start replays, and add a page to the log for each.
+const OPERATIONS_A_BLOCK: u64 = 96;
+
+/// One block is looked at for so many; untouched ones cost next to nothing.
+const OPERATIONS_A_LOOK: u64 = 16;
 
 /// Where the sweep stands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sweep {
-    /// The next wallet to look at.
+    /// The next block to look at, counted from 0.
     next: u64,
     /// The newest operation when this round began: the mark when it ends.
     round_began: u64,
-    /// The wallet table holds every operation up to this one.
+    /// What is kept holds every operation up to this one.
     mark: u64,
     /// The newest operation when the last slice was written.
     swept: u64,
@@ -29,7 +35,7 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     pub(crate) fn new(mark: u64) -> Self {
-        Self { next: 1, round_began: mark, mark, swept: mark }
+        Self { next: 0, round_began: mark, mark, swept: mark }
     }
 
     /// Writes a slice in the open transaction, if one is due. The value it leaves is valid if, and
@@ -41,7 +47,9 @@ impl Sweep {
             return Ok(());
         }
         self.swept = last;
-        self.write_slice(connection, book, operations, operations * WALLETS_SEEN_PER_OPERATION)
+        let (writes_max, seen_max) =
+            (operations / OPERATIONS_A_BLOCK, operations / OPERATIONS_A_LOOK);
+        self.write_slice(connection, book, writes_max, seen_max)
     }
 
     /// Writes everything that lags, in the open transaction: what a clean stop leaves needs no
@@ -59,22 +67,26 @@ impl Sweep {
         writes_max: u64,
         seen_max: u64,
     ) -> rusqlite::Result<()> {
-        let mut update = connection.prepare_cached(
-            "UPDATE wallet SET balance_minor = ?, last_operation_id = ? WHERE wallet_id = ?",
-        )?;
         let (mut writes, mut seen) = (0, 0);
+        let mut states = Vec::new();
         while writes < writes_max && seen < seen_max {
-            let Some((wallet, state)) =
-                WalletId::new(self.next).and_then(|wallet| Some((wallet, book.wallet(wallet)?)))
-            else {
+            let first = self.next * WALLETS_A_BLOCK + 1;
+            if first > book.wallets() {
                 return self.end_round(connection, book);
-            };
-            // A wallet whose newest operation is not after the mark is in the table already.
-            if let Some(last) = state.last.filter(|last| last.get() > self.mark) {
-                update.raw_bind_parameter(1, state.balance.minor())?;
-                update.raw_bind_parameter(2, last.get().cast_signed())?;
-                update.raw_bind_parameter(3, wallet.get().cast_signed())?;
-                update.raw_execute()?;
+            }
+            states.clear();
+            let mut lags = false;
+            for number in first..first + WALLETS_A_BLOCK {
+                let state = WalletId::new(number).and_then(|wallet| book.wallet(wallet));
+                let Some(WalletState { balance, last, .. }) = state else { break };
+                let last = last.map_or(0, OperationId::get);
+                // A wallet whose newest operation is not after the mark is in its block already.
+                lags |= last > self.mark;
+                let kept = Kept { balance_minor: balance.minor(), last: last.cast_signed() };
+                swept::encode(kept, &mut states);
+            }
+            if lags {
+                swept::write(connection, self.next, &states)?;
                 writes += 1;
             }
             self.next += 1;
@@ -86,7 +98,7 @@ impl Sweep {
     fn end_round(&mut self, connection: &Connection, book: &Book) -> rusqlite::Result<()> {
         self.mark = self.round_began;
         self.round_began = book.last_operation().map_or(0, OperationId::get);
-        self.next = 1;
+        self.next = 0;
         connection
             .prepare_cached("UPDATE ledger SET sweep_operation_id = ?")?
             .execute([self.mark.cast_signed()])

@@ -11,9 +11,10 @@ use ledger::{
     Book, Chain, IdempotencyKey, LedgerError, NewUser, Operation, Outcome, Rejection,
     SUBMISSIONS_MAX, SignUpRefusal, Submission, Timestamp, Transfer, User,
 };
-use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use tokio::sync::{oneshot, watch};
 
+use crate::append::Appender;
 use crate::chain::Links;
 use crate::checkpoint::Bell;
 use crate::gate::Gate;
@@ -177,7 +178,6 @@ impl Writer {
         // Never back, as the book's own time: what is found by its time stands in that order.
         let now = now().max(self.latest);
         self.latest = now;
-        let insert = self.connection.prepare_cached(rows::INSERT_TRANSFER)?;
         let mut desk = Desk {
             connection: &self.connection,
             book: &mut self.book,
@@ -185,7 +185,7 @@ impl Writer {
             links: self.links,
             keys: &mut self.keys,
             key_window: self.key_window,
-            insert,
+            rows: Appender::new(&self.connection)?,
             now,
         };
         for work in batch.drain(..) {
@@ -193,6 +193,7 @@ impl Writer {
             decided.extend(done);
             result?;
         }
+        desk.rows.flush()?;
         drop(desk);
         self.keys.forget(&self.connection)?;
         self.sweep.advance(&self.connection, &self.book)?;
@@ -236,7 +237,7 @@ struct Desk<'w> {
     links: Links,
     keys: &'w mut Keys,
     key_window: Duration,
-    insert: CachedStatement<'w>,
+    rows: Appender<'w>,
     now: Timestamp,
 }
 
@@ -278,10 +279,14 @@ impl Desk<'_> {
         let wallet = operation.debit.get().cast_signed();
         let marker = self.links.marker();
         let key = key.as_ref().map(|key| (key, marker.mark(wallet, key.as_str())));
-        if let Some(key) = key
-            && let Some(recorded) = self.keys.find(self.connection, &operation, key)?
+        if let Some((key, mark)) = key
+            && self.keys.look(mark)?
         {
-            return Ok(recorded.answer(&operation));
+            // It may have been decided just now, in this batch.
+            self.rows.flush()?;
+            if let Some(recorded) = self.keys.find(self.connection, &operation, key)? {
+                return Ok(recorded.answer(&operation));
+            }
         }
         let decision = match self.brought_in(&operation)? {
             Some(Ok(transfer)) => return Ok(Outcome::replayed(Ok(transfer))),
@@ -317,8 +322,7 @@ impl Desk<'_> {
         let (key, mark) = key.unzip();
         let blind = || self.links.marker().blind(transfer.id.get().cast_signed());
         let (_, block) = self.chain.extend(transfer, mark.unwrap_or_else(blind));
-        let link = self.chain.last();
-        rows::insert_transfer(self.connection, &mut self.insert, transfer, key, link)?;
+        self.rows.push(transfer.clone(), key.cloned(), self.chain.last())?;
         self.keys.appended(transfer.id.get(), mark);
         block.map_or(Ok(()), |block| chain::insert_block(self.connection, block))
     }
@@ -326,10 +330,11 @@ impl Desk<'_> {
     /// The deposit that this one repeats, by the payment provider's id: a payment is brought in
     /// once, whatever was written beside it. Or the refusal, if it is another payment.
     fn brought_in(
-        &self,
+        &mut self,
         operation: &Operation,
     ) -> rusqlite::Result<Option<Result<Transfer, Rejection>>> {
         let Some(external_id) = &operation.external_id else { return Ok(None) };
+        self.rows.flush()?;
         let found = self
             .connection
             .prepare_cached(rows::SELECT_TRANSFER_BY_EXTERNAL_ID)?

@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
+use axum::http::Request;
 use axum::routing::post;
 use axum::{Json, Router};
 use clap::{Args, Parser};
+use hyper::body::Incoming;
 use ledger::{
     Book, Checkpoint, Currency, Ledger, LedgerError, OperationId, OperationKind, Outcome, Page,
     Pending, Receipt, Statement, Submission, UserId, WalletId, WalletKind,
@@ -20,14 +22,16 @@ use ledger::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use store_sqlite::Unobserved;
+use tower_service::Service as _;
 
 use super::prefill;
 use super::server::Kind;
 use super::work::Work;
 use crate::config::{Cli, Command, Serve};
+use crate::routes::Routes;
 use crate::state::AppState;
 use crate::telemetry::{self, Metrics};
-use crate::{clock, routes, server, stop_signal};
+use crate::{clock, runtime, server, stop_signal};
 
 /// What to stand in for.
 #[derive(Debug, Clone, Args)]
@@ -55,8 +59,12 @@ pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<()> {
         anyhow::bail!("options of another command")
     };
     telemetry::start_log(options.log_format, &options.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(wanted.kind, &work, *options))
+    let http_threads = match wanted.kind {
+        // Nobody writes: it may have all processors, as an axum of one's own would.
+        Kind::Bare => std::thread::available_parallelism().map_or(1, usize::from),
+        _ => options.http_threads,
+    };
+    runtime(http_threads)?.block_on(serve(wanted.kind, &work, *options))
 }
 
 async fn serve(kind: Kind, work: &Work, options: Serve) -> anyhow::Result<()> {
@@ -68,10 +76,17 @@ async fn serve(kind: Kind, work: &Work, options: Serve) -> anyhow::Result<()> {
     let listen = options.listen;
     let state = AppState::new(ledger, Arc::new(store.clone()), options, metrics)?;
     let listener = server::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
-    let router = match kind {
-        Kind::Null => routes::router(state.clone()),
-        Kind::Bare => Router::new().route("/api/wallet_to_wallet", post(bare)),
-        Kind::Kopeck => anyhow::bail!("the service itself needs no stand-in"),
+    ensure!(kind != Kind::Kopeck, "the service itself needs no stand-in");
+    let routes = Routes::new(state.clone());
+    let bare = Router::new().route("/api/wallet_to_wallet", post(bare));
+    let answer = move |request: Request<Incoming>| {
+        let (routes, mut bare) = (routes.clone(), bare.clone());
+        async move {
+            match kind {
+                Kind::Bare => bare.call(request).await.unwrap_or_else(|never| match never {}),
+                _ => routes.answer(request).await,
+            }
+        }
     };
     let address = listener.local_addr()?;
     let mut out = std::io::stdout().lock();
@@ -83,7 +98,7 @@ async fn serve(kind: Kind, work: &Work, options: Serve) -> anyhow::Result<()> {
         stop.await;
         state.config.shutdown_seconds
     };
-    server::serve(listener, router, &state, stopped).await;
+    server::serve(listener, answer, &state, stopped).await;
     tokio::task::spawn_blocking(move || store.close()).await?;
     Ok(())
 }

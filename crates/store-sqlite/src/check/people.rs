@@ -2,13 +2,14 @@
 //!
 //! Never: a word on passwords or sessions. Bounds: 16 bytes a wallet; users are read in chunks.
 
-use ledger::{Balance, ID_MAX, OperationId, WalletId};
+use ledger::{Balance, OperationId, WalletId};
 use rusqlite::Connection;
 
 use super::CheckError;
 use super::chunks::is_damage;
 use super::findings::{Findings, Place};
 use crate::rows;
+use crate::swept::{self, Kept};
 
 /// Rows of users and refusals that are read at once.
 const ROWS_MAX: u64 = 8_192;
@@ -37,11 +38,10 @@ impl Wallets {
         findings: &mut Findings,
     ) -> Result<Self, CheckError> {
         let mut wallets = Self::default();
-        let mut select = connection.prepare(
-            "SELECT wallet_id, user_id, system, balance_minor, last_operation_id
-             FROM wallet ORDER BY wallet_id",
-        )?;
+        let mut select = connection
+            .prepare("SELECT wallet_id, user_id, system FROM wallet ORDER BY wallet_id")?;
         let mut found = select.query(())?;
+        let mut kept = swept::Reader::new(connection)?;
         while let Some(row) = or_damage(found.next(), "wallet", findings)?.flatten() {
             let number: i64 = row.get(0)?;
             let number = number.cast_unsigned();
@@ -69,14 +69,11 @@ impl Wallets {
                 };
                 findings.add("wallet_kind", place, format!("wallet {number}: {detail}"));
             }
-            let last: Option<i64> = row.get(4)?;
-            let last = last.unwrap_or(0);
-            let balance = Balance::from_minor(row.get(3)?);
-            let fits = balance.filter(|it| {
-                (0..=ID_MAX.cast_signed()).contains(&last) && (last != 0 || *it == Balance::ZERO)
-            });
+            let state = or_damage(kept.kept(number), "swept_block", findings)?;
+            let state = state.and_then(Kept::state);
+            let fits = state.filter(|(balance, last)| last.is_some() || *balance == Balance::ZERO);
             wallets.0.push(match fits {
-                Some(balance) => Swept { balance, last: last.cast_unsigned() },
+                Some((balance, last)) => Swept { balance, last: last.map_or(0, OperationId::get) },
                 None => {
                     let detail = format!(
                         "wallet {number} has a balance or an operation that no book would write"
@@ -85,6 +82,11 @@ impl Wallets {
                     Swept { balance: Balance::ZERO, last: NAMED }
                 }
             });
+        }
+        let of = or_damage(swept::wallets_kept(connection), "swept_block", findings)?.unwrap_or(0);
+        if of > wallets.count() {
+            let detail = format!("balances are kept of {of} wallets");
+            findings.add("swept_stray", Place::Wallet(wallets.count() + 1), detail);
         }
         Ok(wallets)
     }

@@ -158,15 +158,22 @@ impl Keys {
         Ok(())
     }
 
-    /// What was decided under this key of this mark, in the open batch or any earlier one.
+    /// Whether anything may have been decided under a key of this mark, in the open batch or any
+    /// earlier one: then [`find`](Self::find) is to be asked.
+    pub(crate) fn look(&mut self, mark: u64) -> rusqlite::Result<bool> {
+        self.found.clear();
+        self.look_for(mark).map_err(set_aside)?;
+        Ok(!self.found.is_empty())
+    }
+
+    /// What was decided under this key, whose mark was looked for just now.
     pub(crate) fn find(
         &mut self,
         connection: &Connection,
         operation: &Operation,
-        (key, mark): (&IdempotencyKey, u64),
+        key: &IdempotencyKey,
     ) -> rusqlite::Result<Option<Recorded>> {
         let wallet = operation.debit.get().cast_signed();
-        self.look(mark).map_err(set_aside)?;
         while let Some(row) = self.found.pop() {
             if let Some(recorded) = self.read(connection, row, wallet, key)? {
                 self.found.clear();
@@ -177,7 +184,7 @@ impl Keys {
     }
 
     /// Puts the rows that may be under a mark into `found`.
-    fn look(&mut self, mark: u64) -> Result<(), RunError> {
+    fn look_for(&mut self, mark: u64) -> Result<(), RunError> {
         let frozen = self.view.frozen.as_ref().map(|frozen| &frozen.table);
         for table in [Some(&self.recent), frozen].into_iter().flatten() {
             let hits = table.iter_hash(mark).filter(|entry| entry.mark == mark);

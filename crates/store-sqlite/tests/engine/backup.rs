@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use store_sqlite::{Backup, CopyError, Done, Restore, Step, Unwatched, Watch, backup, restore};
 use tempfile::TempDir;
 
-use crate::support::{Engine, connect, open, submission, wait, wallet};
+use crate::support::{Engine, connect, connect_to, open, submission, wait, wallet};
 
 fn unwatched() -> Arc<dyn Watch> {
     Arc::new(Unwatched)
@@ -299,7 +299,7 @@ fn refuses(tamper: impl FnOnce(&PathBuf), expected: &str) {
 }
 
 fn sql(text: &'static str) -> impl FnOnce(&PathBuf) {
-    move |file| Connection::open(file).unwrap().execute_batch(text).unwrap()
+    move |file| connect_to(file).execute_batch(text).unwrap()
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn what_is_no_good_backup_is_refused() {
     refuses(|file| std::fs::write(file, "words, words ".repeat(99)).unwrap(), "not a database");
     refuses(sql("PRAGMA application_id = 7"), "not kopeck's");
     refuses(sql("PRAGMA user_version = 99"), "version 99");
-    refuses(sql("UPDATE wallet SET balance_minor = 401 WHERE wallet_id = 2"), "damaged");
+    refuses(sql("UPDATE swept SET balance_minor = 401 WHERE wallet_id = 2"), "damaged");
     refuses(sql("UPDATE transfer SET details = 'x' WHERE operation_id = 1"), "operation 1 is not");
     refuses(sql("DELETE FROM wallet WHERE wallet_id = 2"), "damaged");
     refuses(

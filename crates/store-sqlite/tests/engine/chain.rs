@@ -103,11 +103,11 @@ pub(crate) fn old_file(operations: u64) -> TempDir {
     let dir = TempDir::new().unwrap();
     let file = Connection::open(dir.path().join("kopeck.db")).unwrap();
     file.execute_batch(include_str!("../../src/schema.sql")).unwrap();
-    // The view is the same in all versions.
+    // The view is nearly the same in all versions.
     let engine = Engine::with_people(0);
     let select = "SELECT sql FROM sqlite_schema WHERE name = 'statement'";
     let view: String = connect(engine.dir()).query_row(select, (), |row| row.get(0)).unwrap();
-    file.execute_batch(&view).unwrap();
+    file.execute_batch(&view.replace("FROM swept AS w", "FROM wallet AS w")).unwrap();
     file.execute_batch(
         "PRAGMA application_id = 1263489099;
          PRAGMA user_version = 1;

@@ -255,7 +255,7 @@ fn rows_that_are_gone_or_too_many_or_elsewhere_are_named() {
     // From the end: the rest fits together, but the wallet table knows of what is gone.
     table.check(
         "DELETE FROM transfer WHERE operation_id = 305;
-         UPDATE wallet SET last_operation_id = 305, balance_minor = 1014 WHERE wallet_id = 2",
+         UPDATE swept SET last_operation_id = 305, balance_minor = 1014 WHERE wallet_id = 2",
         &["wallet_differs wallet 2"],
     );
     // Two rows, each in the other's place.
@@ -305,19 +305,19 @@ fn a_wallet_table_that_does_not_fit_is_named() {
     let table = Table::new();
     // The table lags behind: nothing of it is swept yet.
     table.check(
-        "UPDATE wallet SET balance_minor = 7 WHERE wallet_id = 2",
+        "UPDATE swept SET balance_minor = 7 WHERE wallet_id = 2",
         &["wallet_differs wallet 2"],
     );
     table.check(
-        "UPDATE wallet SET balance_minor = 990, last_operation_id = 2 WHERE wallet_id = 2",
+        "UPDATE swept SET balance_minor = 990, last_operation_id = 2 WHERE wallet_id = 2",
         &[],
     );
     table.check(
-        "UPDATE wallet SET balance_minor = 991, last_operation_id = 2 WHERE wallet_id = 2",
+        "UPDATE swept SET balance_minor = 991, last_operation_id = 2 WHERE wallet_id = 2",
         &["wallet_differs wallet 2"],
     );
     for last in [4, 306, -1] {
-        let statement = format!("UPDATE wallet SET last_operation_id = {last} WHERE wallet_id = 2");
+        let statement = format!("UPDATE swept SET last_operation_id = {last} WHERE wallet_id = 2");
         table.check(&statement, &["wallet_differs wallet 2"]);
     }
     // Said to hold everything up to operation 2, but does not.
@@ -326,13 +326,13 @@ fn a_wallet_table_that_does_not_fit_is_named() {
         &["wallet_differs wallet 1", "wallet_differs wallet 2", "wallet_differs wallet 3"],
     );
     let swept = "UPDATE ledger SET sweep_operation_id = 2;
-                 UPDATE wallet SET balance_minor = -1000, last_operation_id = 1 WHERE wallet_id = 1;
-                 UPDATE wallet SET balance_minor = 10, last_operation_id = 2 WHERE wallet_id = 3;";
+                 UPDATE swept SET balance_minor = -1000, last_operation_id = 1 WHERE wallet_id = 1;
+                 UPDATE swept SET balance_minor = 10, last_operation_id = 2 WHERE wallet_id = 3;";
     table.check(swept, &["wallet_differs wallet 2"]);
-    let later = "UPDATE wallet SET balance_minor = 994, last_operation_id = 3 WHERE wallet_id = 2";
+    let later = "UPDATE swept SET balance_minor = 994, last_operation_id = 3 WHERE wallet_id = 2";
     table.check(&format!("{swept}{later}"), &[]);
     let earlier =
-        "UPDATE wallet SET balance_minor = 1000, last_operation_id = 1 WHERE wallet_id = 2";
+        "UPDATE swept SET balance_minor = 1000, last_operation_id = 1 WHERE wallet_id = 2";
     table.check(&format!("{swept}{earlier}"), &["wallet_differs wallet 2"]);
     table.check(
         "UPDATE ledger SET sweep_operation_id = 306",
@@ -342,6 +342,11 @@ fn a_wallet_table_that_does_not_fit_is_named() {
             "wallet_differs wallet 2",
             "wallet_differs wallet 3",
         ],
+    );
+    table.check("INSERT INTO swept_block VALUES (9, zeroblob(16))", &["swept_stray wallet 5"]);
+    table.check(
+        "REPLACE INTO swept_block VALUES (1, x'00')",
+        &["file_damaged", "wallet_differs wallet 1"],
     );
     table.check("UPDATE wallet SET system = 1 WHERE wallet_id = 2", &["wallet_kind wallet 2"]);
     table.check("UPDATE wallet SET system = 0 WHERE wallet_id = 1", &["wallet_kind wallet 1"]);
@@ -383,7 +388,7 @@ fn blocks_refusals_and_the_schema_are_checked_too() {
     table.check("UPDATE refusal SET code = 'because'", &["refusal_unreadable"]);
     table.check("UPDATE refusal SET amount_minor = -1", &["refusal_unreadable"]);
     table.check(
-        "CREATE TRIGGER thief AFTER INSERT ON transfer BEGIN UPDATE wallet SET balance_minor = 0; END",
+        "CREATE TRIGGER thief AFTER INSERT ON transfer BEGIN UPDATE wallet SET opened_us = 0; END",
         &["schema_differs"],
     );
     table.check("DROP INDEX transfer_external_id", &["schema_differs"]);

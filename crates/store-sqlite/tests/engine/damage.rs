@@ -16,7 +16,7 @@ fn damaged(statement: &'static str) -> Result<Engine, OpenError> {
     engine.transfer(2, 3, 10).unwrap();
     engine.transfer(3, 2, 4).unwrap();
     engine.reopen_after(|file| {
-        let unswept = "UPDATE wallet SET balance_minor = 0, last_operation_id = NULL;
+        let unswept = "UPDATE swept SET balance_minor = 0, last_operation_id = NULL;
                        UPDATE ledger SET sweep_operation_id = 0;";
         file.execute_batch(unswept).unwrap();
         file.execute_batch(statement).unwrap();
@@ -71,18 +71,20 @@ fn a_wallet_table_that_does_not_fit_is_named() {
             .to_string();
         assert!(error.contains(named), "{statement}: {error}");
     };
-    rows("UPDATE wallet SET balance_minor = 1001 WHERE wallet_id = 2", "sum to 1 minor units");
+    rows("UPDATE swept SET balance_minor = 1001 WHERE wallet_id = 2", "sum to 1 minor units");
     rows("DELETE FROM wallet WHERE wallet_id = 2", "wallet 3 in its place");
     rows("DELETE FROM wallet WHERE wallet_id = 3", "wallet 3 in its place");
-    rows("UPDATE wallet SET last_operation_id = 2 WHERE wallet_id = 2", "operation 2");
+    rows("UPDATE swept SET last_operation_id = 2 WHERE wallet_id = 2", "operation 2");
     rows("DELETE FROM transfer", "operation 1 is missing");
     rows("UPDATE wallet SET system = 0 WHERE wallet_id = 1", "wallet 1");
     rows(
-        "UPDATE wallet SET balance_minor = -1 WHERE wallet_id = 3;
-         UPDATE wallet SET balance_minor = 1001 WHERE wallet_id = 2",
+        "UPDATE swept SET balance_minor = -1 WHERE wallet_id = 3;
+         UPDATE swept SET balance_minor = 1001 WHERE wallet_id = 2",
         "wallet 3 is below zero",
     );
     rows("DELETE FROM ledger", "damaged");
+    rows("INSERT INTO swept_block VALUES (2, zeroblob(16))", "wallet 4 in its place");
+    rows("UPDATE swept_block SET states = x'00'", "block 1 of the wallets' balances");
 }
 
 #[test]

@@ -334,7 +334,7 @@ fn a_book_that_ends_before_what_a_file_knows_is_damaged() {
     let cut = "DELETE FROM transfer WHERE operation_id > 1000;
                DELETE FROM chain_block WHERE block > 3;
                UPDATE ledger SET sweep_operation_id = 0;
-               UPDATE wallet SET balance_minor = 0, last_operation_id = NULL;";
+               UPDATE swept SET balance_minor = 0, last_operation_id = NULL;";
     let error = engine.reopen_after(|file| file.execute_batch(cut).unwrap()).err().unwrap();
     assert!(error.to_string().contains("ends with operation 1000, but"), "{error}");
 }

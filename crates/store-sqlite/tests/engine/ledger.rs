@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ledger::{EntryKind, Ledger, LedgerError, OperationId, OperationKind, Page, Rejection};
 use proptest::prelude::*;
+use store_sqlite::{Check, Unwatched, check};
 
 use crate::support::{Engine, submission, wait, wallet};
 
@@ -221,4 +222,33 @@ proptest! {
             prop_assert_eq!(found, entries.remove(&wallet).unwrap_or_default());
         }
     }
+}
+
+/// Rows are appended several a statement, and balances swept 250 wallets a row: all numbers around
+/// those, and whatever lies in between.
+#[test]
+fn every_size_of_a_batch_and_every_block_of_wallets_is_kept() {
+    const PEOPLE: u64 = 502;
+    let engine = Engine::with_people(PEOPLE);
+    let mut expected = vec![0; usize::try_from(PEOPLE).unwrap() + 2];
+    let mut operations = 0;
+    for size in [1, 31, 32, 33, 64, 65, 300, 2_500] {
+        let wallets: Vec<u64> = (0..size).map(|index| 2 + (index * 7 + size) % PEOPLE).collect();
+        let batch =
+            wallets.iter().map(|to| submission(OperationKind::Deposit, 1, *to, 5)).collect();
+        for (outcome, to) in wait(engine.store.submit(batch)).unwrap().iter().zip(wallets) {
+            operations += 1;
+            assert_eq!(outcome.decision.as_ref().unwrap().id.get(), operations);
+            expected[usize::try_from(to).unwrap()] += 5;
+        }
+    }
+    let balances = |engine: &Engine| -> Vec<i64> {
+        (2..2 + PEOPLE).map(|wallet| engine.balance(wallet)).collect()
+    };
+    assert_eq!(balances(&engine), expected[2..]);
+    let engine = engine.reopen().unwrap();
+    assert_eq!((engine.recovered.operations, engine.recovered.replayed), (operations, 0));
+    assert_eq!(balances(&engine), expected[2..]);
+    let checked = check(&Check { data: engine.dir(), published: None }, &Unwatched).unwrap();
+    assert_eq!(checked.damages_total, 0, "{checked:?}");
 }

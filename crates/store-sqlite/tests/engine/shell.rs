@@ -24,8 +24,17 @@ fn the_statement_view_shows_a_history_in_units_whatever_the_sweep_has_done() {
     assert_eq!(rows(&engine, 2), of_two);
     assert_eq!(rows(&engine, 3), ["2 transfer_in +11.10 11.10 RUB 2 за чай"]);
     assert_eq!(rows(&engine, 1), ["1 deposit -115.60 -115.60 RUB 2 за чай"]);
+    let swept = |engine: &Engine| -> Vec<(i64, Option<i64>)> {
+        let file = connect(engine.dir());
+        let mut select =
+            file.prepare("SELECT balance_minor, last_operation_id FROM swept").unwrap();
+        let rows = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    assert_eq!(swept(&engine), [(0, None); 3]);
     // The clean stop has swept everything; then there is something new again.
     let engine = engine.reopen().unwrap();
+    assert_eq!(swept(&engine), [(-11_560, Some(1)), (10_450, Some(2)), (1_110, Some(2))]);
     assert_eq!(rows(&engine, 2), of_two);
     engine.transfer(2, 3, 1).unwrap();
     assert_eq!(rows(&engine, 2)[0], "3 transfer_out -0.01 104.49 RUB 3 за чай");

@@ -132,7 +132,29 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The data file as any other program would open it.
 pub(crate) fn connect(dir: &Path) -> Connection {
-    Connection::open(dir.join("kopeck.db")).unwrap()
+    connect_to(&dir.join("kopeck.db"))
+}
+
+/// Another file than that of a data directory. Here, what was swept can be changed as the view
+/// shows it.
+pub(crate) fn connect_to(file: &Path) -> Connection {
+    let connection = Connection::open(file).unwrap();
+    // Older files, and those of other programs, have no such view.
+    let _ = connection.execute_batch(
+        "CREATE TEMP TRIGGER change_swept INSTEAD OF UPDATE ON swept BEGIN
+             REPLACE INTO swept_block
+             WITH kept (at, states) AS (
+                 SELECT 32 * ((new.wallet_id - 1) % 250), coalesce(
+                     (SELECT hex(states) FROM swept_block
+                      WHERE block = 1 + (new.wallet_id - 1) / 250), ''))
+             SELECT 1 + (new.wallet_id - 1) / 250, unhex(
+                 substr(states || hex(zeroblob(4000)), 1, at)
+                 || printf('%016X%016X', new.balance_minor, coalesce(new.last_operation_id, 0))
+                 || substr(states, at + 33))
+             FROM kept;
+         END",
+    );
+    connection
 }
 
 pub(crate) fn new_user(email: &str, role: Role) -> NewUser {
