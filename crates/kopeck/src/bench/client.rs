@@ -214,12 +214,21 @@ impl<'s> Thread<'s> {
     /// Goes on with a connection on which something has happened.
     fn progress(&mut self, number: usize, over: bool) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
-        let done = connection.send().and_then(|()| connection.receive());
+        let sent = connection.send();
+        // A request that is refused may be answered before it is all sent, and the rest not be taken.
+        let done = match connection.receive() {
+            Ok(None) => sent.map(|()| None),
+            received => received,
+        };
+        let cut_short = !connection.is_sent();
         match done {
             Ok(None) => Ok(()),
             Ok(Some(bytes)) => {
                 let now = Instant::now();
                 self.take_answer(number, bytes, now);
+                if cut_short {
+                    return self.reconnect(number);
+                }
                 if over || self.interval.is_some() {
                     self.free.push(number);
                     return Ok(());
@@ -240,12 +249,17 @@ impl<'s> Thread<'s> {
         connection.filled = 0;
     }
 
-    /// What was under way on it may have been done or not. Connects anew.
+    /// What was under way on it may have been done or not, if it was all sent. Connects anew.
     fn broke(&mut self, number: usize, why: &str) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
         if let Some((written, _)) = connection.asked.take() {
-            self.tally.lost(written.operations, why);
+            self.tally.lost(written.operations, why, connection.is_sent());
         }
+        self.reconnect(number)
+    }
+
+    fn reconnect(&mut self, number: usize) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
         let stream = std::net::TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
@@ -257,7 +271,7 @@ impl<'s> Thread<'s> {
     fn lose_the_rest(&mut self) {
         for connection in &mut self.connections {
             if let Some((written, _)) = connection.asked.take() {
-                self.tally.lost(written.operations, "no answer before the end");
+                self.tally.lost(written.operations, "no answer before the end", true);
             }
         }
     }
@@ -270,6 +284,11 @@ impl Connection {
         poll.registry().register(&mut stream, Token(number), both)?;
         let input = vec![0; READ_BYTES];
         Ok(Self { stream, out: Vec::new(), sent: 0, input, filled: 0, asked: None })
+    }
+
+    /// Whether the whole request is on its way: only then can it have been done.
+    fn is_sent(&self) -> bool {
+        self.sent >= self.out.len()
     }
 
     /// Writes as much of the request as goes.

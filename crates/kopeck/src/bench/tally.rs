@@ -132,9 +132,9 @@ impl Tally {
         self.pause = self.pause.max(Duration::from_nanos(at.saturating_sub(before)));
     }
 
-    /// Counts what nobody can know the outcome of.
-    pub(super) fn lost(&mut self, operations: u32, why: &str) {
-        self.unknown += u64::from(operations);
+    /// Counts what was not answered. If it was all sent, nobody can know its outcome.
+    pub(super) fn lost(&mut self, operations: u32, why: &str, sent: bool) {
+        self.unknown += if sent { u64::from(operations) } else { 0 };
         *self.errors.entry(why.to_owned()).or_default() += u64::from(operations);
     }
 
@@ -225,12 +225,13 @@ mod tests {
         tally.take(&replayed, &written(1), moment, &shared);
         let batch = answer(200, br#"{"results":[{"status":"OK"}],"succeeded":7,"refused":3}"#);
         tally.take(&batch, &written(10), moment, &shared);
-        tally.lost(4, "broken");
+        tally.lost(4, "broken", true);
+        tally.lost(9, "broken", false);
         assert_eq!((tally.acknowledged, tally.replayed, tally.unknown), (7, 1, 5));
         let errors: Vec<_> = tally.errors.iter().map(|(code, n)| (code.as_str(), *n)).collect();
         assert_eq!(
             errors,
-            [("broken", 4), ("insufficient_funds", 1), ("outcome_unknown", 1), ("refused", 3)]
+            [("broken", 13), ("insufficient_funds", 1), ("outcome_unknown", 1), ("refused", 3)]
         );
     }
 }
