@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::answer::{self, BODY_BYTES_MAX};
+use super::answer::{self, BODY_BYTES_MAX, Shape};
 use super::requests::{Requests, Written};
 use super::tally::Tally;
 
@@ -223,9 +223,9 @@ impl<'s> Thread<'s> {
         let cut_short = !connection.is_sent();
         match done {
             Ok(None) => Ok(()),
-            Ok(Some(bytes)) => {
+            Ok(Some(shape)) => {
                 let now = Instant::now();
-                self.take_answer(number, bytes, now);
+                self.take_answer(number, shape, now);
                 if cut_short {
                     return self.reconnect(number);
                 }
@@ -239,13 +239,11 @@ impl<'s> Thread<'s> {
         }
     }
 
-    fn take_answer(&mut self, number: usize, bytes: usize, now: Instant) {
+    fn take_answer(&mut self, number: usize, shape: Shape, now: Instant) {
         let Some(connection) = self.connections.get_mut(number) else { return };
         let Some((written, since)) = connection.asked.take() else { return };
-        let whole = connection.input.get(..bytes).unwrap_or_default();
-        if let Ok(Some(answer)) = answer::read(whole) {
-            self.tally.take(&answer, &written, (since, now), self.shared);
-        }
+        let answer = shape.answer(&connection.input);
+        self.tally.take(&answer, &written, (since, now), self.shared);
         connection.filled = 0;
     }
 
@@ -305,9 +303,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what is there; how long the answer is when it is all there. When something is read that
+    /// Reads what is there; what the answer is when it is all there. When something is read that
     /// does not fill the buffer there is nothing more, so that an answer mostly costs one read.
-    fn receive(&mut self) -> io::Result<Option<usize>> {
+    fn receive(&mut self) -> io::Result<Option<Shape>> {
         loop {
             if self.filled == self.input.len() {
                 if self.filled > 2 * BODY_BYTES_MAX {
@@ -325,7 +323,7 @@ impl Connection {
                         if self.asked.is_none() {
                             return Err(io::Error::other("an answer to no request"));
                         }
-                        return Ok(Some(answer.bytes));
+                        return Ok(Some(answer.shape()));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),

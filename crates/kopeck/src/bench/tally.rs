@@ -17,6 +17,8 @@ use super::requests::{Payment, Written};
 pub(super) const SLICE: Duration = Duration::from_millis(100);
 /// How many payments are kept to be sent again.
 const SAMPLE_MAX: usize = 64;
+/// Of how many payments one is kept, when there are enough.
+const SAMPLE_EVERY: u64 = 64;
 /// The greatest latency that is told apart, in nanoseconds.
 const LATENCY_NANOS_MAX: u64 = 120_000_000_000;
 
@@ -53,7 +55,7 @@ pub(super) struct Tally {
     pub(super) pause: Duration,
     /// Operations that were acknowledged in each [`SLICE`].
     pub(super) slices: Vec<u64>,
-    /// Payments with what was answered, the newest.
+    /// Some payments with what was answered.
     pub(super) sample: Vec<(Payment, u64)>,
 }
 
@@ -102,13 +104,16 @@ impl Tally {
             return;
         }
         self.acknowledged += done;
-        if let Some(payment) = written.payment
+        // Some of them, later ones over earlier ones: each costs a look into the answer.
+        if (self.sample.len() < SAMPLE_MAX || self.acknowledged.is_multiple_of(SAMPLE_EVERY))
+            && let Some(payment) = written.payment
             && let Some(operation) = answer.number("operation_id")
         {
-            let at = usize::try_from(self.acknowledged).unwrap_or(0) % SAMPLE_MAX;
-            match self.sample.get_mut(at) {
-                Some(older) => *older = (payment, operation),
-                None => self.sample.push((payment, operation)),
+            let at = usize::try_from(self.acknowledged / SAMPLE_EVERY).unwrap_or(0) % SAMPLE_MAX;
+            if self.sample.len() < SAMPLE_MAX {
+                self.sample.push((payment, operation));
+            } else if let Some(older) = self.sample.get_mut(at) {
+                *older = (payment, operation);
             }
         }
         let span = &shared.span;
