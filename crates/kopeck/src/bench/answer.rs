@@ -23,6 +23,25 @@ pub(super) struct Answer<'a> {
     pub(super) bytes: usize,
 }
 
+/// What is known of an answer without its bytes, so that it need not be read twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    status: u16,
+    replayed: bool,
+    body_bytes: usize,
+    /// How many bytes it took in all.
+    pub(super) bytes: usize,
+}
+
+impl Shape {
+    /// The answer, with the bytes that it was read from; what it says of cookies is not kept.
+    pub(super) fn answer(self, input: &[u8]) -> Answer<'_> {
+        let Self { status, replayed, body_bytes, bytes } = self;
+        let body = input.get(bytes - body_bytes..bytes).unwrap_or_default();
+        Answer { status, replayed, cookie: None, body, bytes }
+    }
+}
+
 /// What came is no answer, or not one of the kind that the service gives.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an answer that can be read: {0}")]
@@ -54,6 +73,12 @@ pub(super) fn read(input: &[u8]) -> Result<Option<Answer<'_>>, Unreadable> {
 }
 
 impl Answer<'_> {
+    /// What is known of it without its bytes.
+    pub(super) fn shape(&self) -> Shape {
+        let Self { status, replayed, body, bytes, .. } = *self;
+        Shape { status, replayed, body_bytes: body.len(), bytes }
+    }
+
     /// The whole number of this name in the body. Looked for from the end: what tells a batch's result
     /// stands behind its operations.
     pub(super) fn number(&self, name: &str) -> Option<u64> {
@@ -97,6 +122,7 @@ mod tests {
         let answer = read(whole).unwrap().unwrap();
         assert_eq!((answer.status, answer.replayed), (200, true));
         assert_eq!(answer.bytes, whole.len() - 12);
+        assert_eq!(answer.shape().answer(whole), answer);
         assert_eq!(answer.number("operation_id"), Some(712));
         assert_eq!(answer.text("status"), Some("OK"));
         assert_eq!(answer.number("status"), None);

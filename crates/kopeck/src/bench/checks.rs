@@ -62,7 +62,8 @@ pub(super) fn one_effect_each(told: Told, before: u64, after: u64) -> Finding {
     });
     Finding {
         what: "one effect for each acknowledgement",
-        holds: fits && replayed == 0,
+        // Where nothing was acknowledged, nothing was measured.
+        holds: fits && replayed == 0 && acknowledged > 0,
         detail: format!(
             "{acknowledged} acknowledged, {unknown} unknown, {replayed} replayed; the book grew from \
              {before} to {after} operations"
@@ -199,6 +200,7 @@ mod tests {
         assert!(!holds(told(10, 0, 0), 5, 14), "an acknowledged operation is not there");
         assert!(!holds(told(10, 0, 0), 5, 16), "one was done twice");
         assert!(!holds(told(10, 0, 0), 15, 5), "the book has shrunk");
+        assert!(!holds(told(0, 0, 0), 5, 5), "nothing was done");
         assert!(!holds(told(10, 0, 1), 5, 15), "a new key was taken for an old one");
         assert!(holds(told(10, 2, 0), 5, 15) && holds(told(10, 2, 0), 5, 17));
         assert!(!holds(told(10, 2, 0), 5, 18));

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::answer::{self, BODY_BYTES_MAX};
+use super::answer::{self, BODY_BYTES_MAX, Shape};
 use super::requests::{Requests, Written};
 use super::tally::Tally;
 
@@ -214,12 +214,21 @@ impl<'s> Thread<'s> {
     /// Goes on with a connection on which something has happened.
     fn progress(&mut self, number: usize, over: bool) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
-        let done = connection.send().and_then(|()| connection.receive());
+        let sent = connection.send();
+        // A request that is refused may be answered before it is all sent, and the rest not be taken.
+        let done = match connection.receive() {
+            Ok(None) => sent.map(|()| None),
+            received => received,
+        };
+        let cut_short = !connection.is_sent();
         match done {
             Ok(None) => Ok(()),
-            Ok(Some(bytes)) => {
+            Ok(Some(shape)) => {
                 let now = Instant::now();
-                self.take_answer(number, bytes, now);
+                self.take_answer(number, shape, now);
+                if cut_short {
+                    return self.reconnect(number);
+                }
                 if over || self.interval.is_some() {
                     self.free.push(number);
                     return Ok(());
@@ -230,22 +239,25 @@ impl<'s> Thread<'s> {
         }
     }
 
-    fn take_answer(&mut self, number: usize, bytes: usize, now: Instant) {
+    fn take_answer(&mut self, number: usize, shape: Shape, now: Instant) {
         let Some(connection) = self.connections.get_mut(number) else { return };
         let Some((written, since)) = connection.asked.take() else { return };
-        let whole = connection.input.get(..bytes).unwrap_or_default();
-        if let Ok(Some(answer)) = answer::read(whole) {
-            self.tally.take(&answer, &written, (since, now), self.shared);
-        }
+        let answer = shape.answer(&connection.input);
+        self.tally.take(&answer, &written, (since, now), self.shared);
         connection.filled = 0;
     }
 
-    /// What was under way on it may have been done or not. Connects anew.
+    /// What was under way on it may have been done or not, if it was all sent. Connects anew.
     fn broke(&mut self, number: usize, why: &str) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
         if let Some((written, _)) = connection.asked.take() {
-            self.tally.lost(written.operations, why);
+            self.tally.lost(written.operations, why, connection.is_sent());
         }
+        self.reconnect(number)
+    }
+
+    fn reconnect(&mut self, number: usize) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
         let stream = std::net::TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
@@ -257,7 +269,7 @@ impl<'s> Thread<'s> {
     fn lose_the_rest(&mut self) {
         for connection in &mut self.connections {
             if let Some((written, _)) = connection.asked.take() {
-                self.tally.lost(written.operations, "no answer before the end");
+                self.tally.lost(written.operations, "no answer before the end", true);
             }
         }
     }
@@ -270,6 +282,11 @@ impl Connection {
         poll.registry().register(&mut stream, Token(number), both)?;
         let input = vec![0; READ_BYTES];
         Ok(Self { stream, out: Vec::new(), sent: 0, input, filled: 0, asked: None })
+    }
+
+    /// Whether the whole request is on its way: only then can it have been done.
+    fn is_sent(&self) -> bool {
+        self.sent >= self.out.len()
     }
 
     /// Writes as much of the request as goes.
@@ -286,9 +303,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what is there; how long the answer is when it is all there. When something is read that
+    /// Reads what is there; what the answer is when it is all there. When something is read that
     /// does not fill the buffer there is nothing more, so that an answer mostly costs one read.
-    fn receive(&mut self) -> io::Result<Option<usize>> {
+    fn receive(&mut self) -> io::Result<Option<Shape>> {
         loop {
             if self.filled == self.input.len() {
                 if self.filled > 2 * BODY_BYTES_MAX {
@@ -306,7 +323,7 @@ impl Connection {
                         if self.asked.is_none() {
                             return Err(io::Error::other("an answer to no request"));
                         }
-                        return Ok(Some(answer.bytes));
+                        return Ok(Some(answer.shape()));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),

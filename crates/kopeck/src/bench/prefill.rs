@@ -16,6 +16,7 @@ use ledger::{
 };
 use store_sqlite::{Observer, Options, SqliteStore, Unobserved, deliver_here};
 
+use super::load::go_on;
 use super::progress;
 use super::scenario::{Chooser, Payer, Scenario};
 use super::work::{Size, Work};
@@ -111,6 +112,7 @@ impl<T> Ahead<T> {
     }
 
     async fn push(&mut self, pending: Pending<T>) -> anyhow::Result<Option<T>> {
+        go_on()?;
         self.waiting.push_back(pending);
         if self.waiting.len() > self.max { self.pop().await } else { Ok(None) }
     }

@@ -75,7 +75,7 @@ fn runs(page: &mut String, document: &Document) {
 fn targets(page: &mut String, document: &Document) {
     head(page, "targets", &TARGET_COLUMNS);
     for target in &document.targets {
-        let [what, measured, range, wanted, met] = target_cells(target).map(|cell| escaped(&cell));
+        let [what, measured, wanted, met, range] = target_cells(target).map(|cell| escaped(&cell));
         let class = if target.is_met() { "good" } else { "bad" };
         let note = match target.note.as_str() {
             "" => String::new(),
@@ -83,8 +83,8 @@ fn targets(page: &mut String, document: &Document) {
         };
         let _ = write!(
             page,
-            "<tr><td>{what}{note}</td><td>{measured}</td><td>{range}</td><td>{wanted}</td>\
-             <td class=\"{class}\">{met}</td></tr>"
+            "<tr><td>{what}{note}</td><td>{measured}</td><td>{wanted}</td>\
+             <td class=\"{class}\">{met}</td><td>{range}</td></tr>"
         );
     }
     page.push_str("</tbody></table></div>");

@@ -39,6 +39,9 @@ pub(super) fn text(document: &Document) -> String {
     if !document.targets.is_empty() {
         let rows: Vec<_> = document.targets.iter().map(target_cells).collect();
         let _ = write!(text, "\n{}", aligned(&TARGET_COLUMNS, &rows));
+        for target in document.targets.iter().filter(|target| !target.note.is_empty()) {
+            let _ = writeln!(text, "  {}: {}", target.what, target.note);
+        }
     }
     text.push('\n');
     for finding in &document.findings {
@@ -83,7 +86,7 @@ pub(super) fn cells(run: &Run) -> [String; 12] {
 }
 
 /// What the columns of targets are called.
-pub(super) const TARGET_COLUMNS: [&str; 5] = ["target", "measured", "min–max", "wanted", "met"];
+pub(super) const TARGET_COLUMNS: [&str; 5] = ["target", "measured", "wanted", "met", "min–max"];
 
 /// A target's cells.
 pub(super) fn target_cells(target: &Target) -> [String; 5] {
@@ -103,7 +106,7 @@ pub(super) fn target_cells(target: &Target) -> [String; 5] {
         .range
         .map_or(NONE.to_owned(), |(min, max)| format!("{}–{}", number(min), number(max)));
     let met = if target.is_met() { "yes" } else { "NO" }.to_owned();
-    [target.what.clone(), number(target.value), range, wanted, met]
+    [target.what.clone(), number(target.value), wanted, met, range]
 }
 
 /// Digits in groups of three.

@@ -17,6 +17,8 @@ use super::requests::{Payment, Written};
 pub(super) const SLICE: Duration = Duration::from_millis(100);
 /// How many payments are kept to be sent again.
 const SAMPLE_MAX: usize = 64;
+/// Of how many payments one is kept, when there are enough.
+const SAMPLE_EVERY: u64 = 64;
 /// The greatest latency that is told apart, in nanoseconds.
 const LATENCY_NANOS_MAX: u64 = 120_000_000_000;
 
@@ -53,7 +55,7 @@ pub(super) struct Tally {
     pub(super) pause: Duration,
     /// Operations that were acknowledged in each [`SLICE`].
     pub(super) slices: Vec<u64>,
-    /// Payments with what was answered, the newest.
+    /// Some payments with what was answered.
     pub(super) sample: Vec<(Payment, u64)>,
 }
 
@@ -102,13 +104,16 @@ impl Tally {
             return;
         }
         self.acknowledged += done;
-        if let Some(payment) = written.payment
+        // Some of them, later ones over earlier ones: each costs a look into the answer.
+        if (self.sample.len() < SAMPLE_MAX || self.acknowledged.is_multiple_of(SAMPLE_EVERY))
+            && let Some(payment) = written.payment
             && let Some(operation) = answer.number("operation_id")
         {
-            let at = usize::try_from(self.acknowledged).unwrap_or(0) % SAMPLE_MAX;
-            match self.sample.get_mut(at) {
-                Some(older) => *older = (payment, operation),
-                None => self.sample.push((payment, operation)),
+            let at = usize::try_from(self.acknowledged / SAMPLE_EVERY).unwrap_or(0) % SAMPLE_MAX;
+            if self.sample.len() < SAMPLE_MAX {
+                self.sample.push((payment, operation));
+            } else if let Some(older) = self.sample.get_mut(at) {
+                *older = (payment, operation);
             }
         }
         let span = &shared.span;
@@ -132,9 +137,9 @@ impl Tally {
         self.pause = self.pause.max(Duration::from_nanos(at.saturating_sub(before)));
     }
 
-    /// Counts what nobody can know the outcome of.
-    pub(super) fn lost(&mut self, operations: u32, why: &str) {
-        self.unknown += u64::from(operations);
+    /// Counts what was not answered. If it was all sent, nobody can know its outcome.
+    pub(super) fn lost(&mut self, operations: u32, why: &str, sent: bool) {
+        self.unknown += if sent { u64::from(operations) } else { 0 };
         *self.errors.entry(why.to_owned()).or_default() += u64::from(operations);
     }
 
@@ -225,12 +230,13 @@ mod tests {
         tally.take(&replayed, &written(1), moment, &shared);
         let batch = answer(200, br#"{"results":[{"status":"OK"}],"succeeded":7,"refused":3}"#);
         tally.take(&batch, &written(10), moment, &shared);
-        tally.lost(4, "broken");
+        tally.lost(4, "broken", true);
+        tally.lost(9, "broken", false);
         assert_eq!((tally.acknowledged, tally.replayed, tally.unknown), (7, 1, 5));
         let errors: Vec<_> = tally.errors.iter().map(|(code, n)| (code.as_str(), *n)).collect();
         assert_eq!(
             errors,
-            [("broken", 4), ("insufficient_funds", 1), ("outcome_unknown", 1), ("refused", 3)]
+            [("broken", 13), ("insufficient_funds", 1), ("outcome_unknown", 1), ("refused", 3)]
         );
     }
 }

@@ -23,6 +23,7 @@ use super::scenario::{Scenario, uuid};
 use super::server::{Kind, Server};
 use super::table::whole;
 use super::tally::Tally;
+use super::usage::Usage;
 use super::work::{Size, Work};
 
 /// How many people pay, in each book.
@@ -255,6 +256,10 @@ fn batches(wanted: &Targets, book: &mut Book, document: &mut Document) -> anyhow
     for number in 1..=wanted.rounds.max(1) {
         let title = format!("batches over HTTP, {number}/{}", wanted.rounds);
         run.rounds.push(book.round(&load, &title)?);
+        if run.counted() == 0 {
+            // It will not get better.
+            break;
+        }
     }
     let what = "batches of 8 192 over HTTP, client included";
     let errors = run.errors();
@@ -289,7 +294,8 @@ fn large_beside_small(
             on_large.rounds.push(large.round(&load, &title("large"))?);
         }
         let ratio = Spread::ratio(on_large, on_small);
-        let what = format!("{what}: {rows} rows, {} wallets ÷ a small book", wanted.wallets);
+        let wallets = whole(wanted.wallets as f64);
+        let what = format!("{what}: {rows} rows, {wallets} wallets ÷ a small book");
         document.targets.push(Target::new(&what, "", ratio, Limit::AtLeast(0.9)));
         document.runs.extend(runs);
     }
@@ -356,7 +362,8 @@ fn both(
     let paid = paid?;
     book.told.add(&paid.tally);
     let read = read.map_err(|_| anyhow::anyhow!("the reading thread panicked"))??;
-    Ok((paid, read))
+    // What was used at the same time was used by both; it is told once.
+    Ok((paid, Round { server: Usage::default(), client: Usage::default(), ..read }))
 }
 
 /// The service is killed after full load, and started: how long until it acknowledges.

@@ -9,7 +9,7 @@ use crate::harness::{BANK_EMAIL, BANK_PASS, Service, kopeck};
 
 /// Runs it; it must end well and say what it found as JSON.
 fn bench(mut command: Command, arguments: &[&str]) -> Value {
-    let few = ["bench", "--json", "--rounds", "1", "--seconds", "0.3", "--warm-up-seconds", "0.1"];
+    let few = ["bench", "--json", "--rounds", "1", "--seconds", "1", "--warm-up-seconds", "0.1"];
     let output = command.args(few).args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stdout));
