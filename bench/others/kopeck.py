@@ -66,9 +66,13 @@ class Kopeck:
 
 
 def bench(program, work, seconds, batch, connections, *more):
-    """One run of `kopeck bench`: its part of the JSON."""
-    return _runs(program, work, "--seconds", seconds, "--batch", batch, "--connections", connections,
+    """One run of `kopeck bench`: its part of the JSON. An answer that is an error fails it, as all are
+    where the service takes no batches."""
+    told = _runs(program, work, "--seconds", seconds, "--batch", batch, "--connections", connections,
                  *more)[0]
+    if told["errors_total"] or not told["operations_acknowledged"]:
+        raise Failed(f"kopeck bench: these answers were errors: {told['errors']}")
+    return told
 
 
 def _runs(program, work, *more):
