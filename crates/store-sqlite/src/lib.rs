@@ -7,6 +7,8 @@
 //! Nothing here knows of HTTP or JSON, and nothing here decides whether money moves.
 
 mod backup;
+mod batch;
+mod batch_record;
 mod chain;
 mod check;
 mod checkpoint;
