@@ -9,7 +9,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -85,7 +84,7 @@ pub(crate) async fn serve(
         });
     };
     drop(listener);
-    state.stopping.store(true, Ordering::Relaxed);
+    state.stopping.send_replace(true);
     if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections did not finish in time and are cut");
     }

@@ -3,6 +3,7 @@
 //! Never: a rule about money, a page. Bounds: each file's own.
 
 mod account;
+mod batch;
 pub(crate) mod json;
 mod openapi;
 mod receipts;
@@ -20,6 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+pub(crate) use self::batch::{Batches, PATH as BATCH_PATH};
 pub(crate) use self::receipts::LastCheckpoint;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
@@ -48,6 +50,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .routes(routes!(receipts::checkpoint))
         .routes(routes!(transfers::external_to_wallet))
         .routes(routes!(transfers::wallet_to_wallet))
+        .routes(routes!(batch::batch))
         .split_for_parts();
     #[cfg(feature = "bench")]
     let routes = routes.route("/api/bench/null", axum::routing::post(transfers::null));

@@ -11,6 +11,7 @@
 mod account;
 mod backup;
 mod bank;
+mod batches;
 mod browser;
 mod check;
 mod contention;
@@ -19,6 +20,7 @@ mod docs;
 mod edge;
 mod harness;
 mod hostile;
+mod imports;
 mod input;
 mod keys;
 mod killed;
