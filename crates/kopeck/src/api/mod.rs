@@ -21,6 +21,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::batch::read::operation as batch_operation;
 pub(crate) use self::batch::{Batches, PATH as BATCH_PATH};
 pub(crate) use self::receipts::LastCheckpoint;
 use crate::problem::{Code, Problem};
