@@ -71,8 +71,12 @@ impl Import {
     async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some((line, rest)) = self.buffer.split_once('\n') {
-                let value = serde_json::from_str(line).unwrap();
+                let value: Value = serde_json::from_str(line).unwrap();
                 self.buffer = rest.to_owned();
+                if value["status"] == "ended" {
+                    // Who goes on sending is listened to for a while only, and then cut off.
+                    self.end();
+                }
                 // The first ones will do: that is slow.
                 if self.checked < CHECKED_MAX {
                     self.checked += 1;
@@ -334,14 +338,15 @@ async fn session_cookie(service: &Service) -> String {
     answer.header("set-cookie").split(';').next().unwrap().to_owned()
 }
 
-/// Single requests are refused when the queue is full; lines wait.
+/// Single requests are refused when the queue is full; lines wait, and take room from each other only
+/// until they are done.
 #[tokio::test(flavor = "multi_thread")]
 async fn imports_wait_for_a_full_queue() {
-    const COUNT: u64 = 3_000;
+    const COUNT: u64 = 6_000;
     let service = Service::start_with(&["--queue-operations-max", "1"]);
     let anna = service.sign_up_with("anna", "1000").await;
     let boris = service.sign_up("boris").await;
-    let imports: Vec<_> = (0..4)
+    let imports: Vec<_> = (0..8)
         .map(|_| {
             let (client, wallet) = (anna.client.clone(), boris.wallet);
             tokio::spawn(async move {
@@ -358,7 +363,7 @@ async fn imports_wait_for_a_full_queue() {
     for import in imports {
         import.await.unwrap();
     }
-    assert_eq!(boris.client.balance().await, "120.00");
+    assert_eq!(boris.client.balance().await, "480.00");
 }
 
 #[tokio::test(flavor = "multi_thread")]

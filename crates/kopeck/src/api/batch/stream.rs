@@ -15,6 +15,7 @@ use axum::response::Response;
 use futures_util::{FutureExt, stream};
 use ledger::{Batch, BatchMode, BatchOutcome, LedgerError, Outcome, Submission};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::JoinHandle;
 
 use super::lines::{End, LINE_BYTES_MAX, Lines};
 use super::{read, write};
@@ -45,8 +46,9 @@ struct Chunk {
     lines: u64,
     /// In place of those that could not be read, by index, what is wrong.
     refused: VecDeque<(u64, Problem)>,
-    pending: Pending,
-    _room: OwnedSemaphorePermit,
+    /// A task, so that the room is free when the ledger is done, however late the client takes the
+    /// results: else clients that do not read could keep it.
+    outcome: JoinHandle<Result<BatchOutcome, LedgerError>>,
 }
 
 /// An import on its way.
@@ -85,11 +87,7 @@ pub(super) async fn answer(
         Some((Ok::<_, Infallible>(results), import))
     });
     let mut response = Response::new(Body::from_stream(results));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON_LINES));
-    // An answer that ends before its request leaves a connection that serves for nothing more, and it is
-    // too late then to say so.
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON_LINES));
     response
 }
 
@@ -156,7 +154,8 @@ impl Import {
         }
         let room = self.state.batches.room(submissions.len()).await;
         let pending = Self::hand_in(&self.state, submissions).await;
-        self.in_flight.push_back(Chunk { first, lines, refused, pending, _room: room });
+        let outcome = tokio::spawn(outcome(pending, room));
+        self.in_flight.push_back(Chunk { first, lines, refused, outcome });
     }
 
     /// Hands in operations; where there is no room for them, again a little later.
@@ -237,10 +236,22 @@ impl Import {
     }
 }
 
+/// Waits for an outcome, and frees the room that its operations had.
+async fn outcome(
+    pending: Pending,
+    room: OwnedSemaphorePermit,
+) -> Result<BatchOutcome, LedgerError> {
+    let outcome = pending.await;
+    drop(room);
+    outcome
+}
+
 /// Waits for the oldest chunk's outcome; for ever where there is none.
 async fn first(in_flight: &mut VecDeque<Chunk>) -> Result<BatchOutcome, LedgerError> {
     match in_flight.front_mut() {
-        Some(chunk) => (&mut chunk.pending).await,
+        Some(chunk) => (&mut chunk.outcome).await.unwrap_or_else(|error| {
+            Err(LedgerError::OutcomeUnknown(format!("a chunk's task failed: {error}")))
+        }),
         None => std::future::pending().await,
     }
 }
