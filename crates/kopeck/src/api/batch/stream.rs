@@ -187,8 +187,10 @@ impl Import {
         let (mut outcomes, failure) = match outcomes {
             Ok(outcomes) => (outcomes.into_iter(), None),
             Err(error) => {
-                tracing::error!(%error, "an import stops");
                 let unknown = matches!(error, LedgerError::OutcomeUnknown(_));
+                if unknown {
+                    tracing::error!(%error, "an import ends with operations whose outcome is unknown");
+                }
                 let status = if unknown { write::Status::Unknown } else { write::Status::Refused };
                 self.stop(error.clone().into(), unknown);
                 (Vec::<Outcome>::new().into_iter(), Some((status, Problem::from(error))))
