@@ -172,7 +172,7 @@ pub(crate) struct Serve {
     )]
     pub(crate) answer_timeout_seconds: Duration,
 
-    /// The greatest body of a request.
+    /// The greatest body of a request that is not a batch.
     #[arg(long, env = "KOPECK_BODY_BYTES_MAX", default_value_t = 65_536, value_name = "BYTES")]
     pub(crate) body_bytes_max: usize,
 
@@ -180,6 +180,10 @@ pub(crate) struct Serve {
     /// is left to the thread that writes the data.
     #[arg(long, env = "KOPECK_HTTP_THREADS", default_value_t = 0, value_name = "COUNT")]
     pub(crate) http_threads: usize,
+
+    /// The greatest body of a batch that is one JSON object; JSON Lines have no end.
+    #[arg(long, env = "KOPECK_BATCH_BYTES_MAX", default_value_t = 8_388_608, value_name = "BYTES")]
+    pub(crate) batch_bytes_max: usize,
 
     /// How long requests that were accepted may take to finish when the service stops.
     #[arg(

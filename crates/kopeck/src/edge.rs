@@ -2,7 +2,8 @@
 //! so, its body read whole, panics caught, the answer's security headers, its metrics and its log.
 //!
 //! Never: a log line for an ordinary request above debug; a word on what is asked. Bounds: a body of
-//! `body_bytes_max` that comes within `body_timeout`. All in one place and not in a stack of layers,
+//! `body_bytes_max` that comes within `body_timeout`, but for batches, whose route knows the caller
+//! before it reads and has bounds of its own. All in one place and not in a stack of layers,
 //! because it is on the way of every transfer.
 
 use std::panic::AssertUnwindSafe;
@@ -22,7 +23,7 @@ use crate::auth::{Client, Peer, cross_site};
 use crate::problem::{Code, PROBLEM_JSON, PrivateDetail, Problem};
 use crate::state::AppState;
 use crate::telemetry::Route;
-use crate::web;
+use crate::{api, web};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -124,7 +125,7 @@ async fn answer<F: Future<Output = Response>>(
             .into_response();
     }
     request.extensions_mut().insert(client);
-    if !request.body().is_end_stream() {
+    if !request.body().is_end_stream() && request.uri().path() != api::BATCH_PATH {
         request = match with_whole_body(state, request).await {
             Ok(request) => request,
             Err(problem) => return problem.into_response(),
@@ -133,7 +134,8 @@ async fn answer<F: Future<Output = Response>>(
     next(request).await
 }
 
-/// Reads the body before anything looks at it: its bounds are here and nowhere else.
+/// Reads the body before anything looks at it: its bounds are here and nowhere else, but for those of
+/// batches.
 async fn with_whole_body(state: &AppState, request: Request) -> Result<Request, Problem> {
     let limit = state.config.body_bytes_max;
     let too_large =

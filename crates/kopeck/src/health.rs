@@ -5,7 +5,6 @@
 //! [`ASK_WAIT_MAX`] for the answer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,7 +27,7 @@ pub(crate) async fn livez() -> &'static str {
 /// The engine answers and has not halted.
 pub(crate) async fn readyz(State(state): State<AppState>) -> Result<&'static str, Problem> {
     let not_ready = || Problem::new(Code::NotReady).retry_after(Duration::from_secs(5));
-    if state.stopping.load(Ordering::Relaxed) {
+    if *state.stopping.borrow() {
         return Err(not_ready().detail("the service is stopping"));
     }
     match tokio::time::timeout(READY_WAIT_MAX, state.people.bank()).await {

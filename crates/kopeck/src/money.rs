@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::{
-    Amount, Details, ExternalId, IdempotencyKey, Ledger, LedgerError, Operation, OperationKind,
-    Outcome, Rejection, Role, Submission, Transfer, WalletId,
+    Amount, Batch, BatchOutcome, Details, ExternalId, IdempotencyKey, Ledger, LedgerError,
+    Operation, OperationKind, Outcome, Rejection, Role, Submission, Transfer, WalletId,
 };
 
 use crate::auth::Caller;
@@ -94,6 +94,26 @@ impl Teller {
         key: Option<IdempotencyKey>,
     ) -> Result<Moved, MoneyError> {
         self.submit(caller, OperationKind::Transfer, order, key).await
+    }
+
+    /// Hands in a batch, at once; what is returned waits for its outcome, and counts it.
+    pub(crate) fn submit_batch(
+        &self,
+        batch: Batch,
+    ) -> impl Future<Output = Result<BatchOutcome, LedgerError>> + Send + use<> {
+        let outcome = self.ledger.submit_batch(batch);
+        let metrics = Arc::clone(&self.metrics);
+        async move {
+            let outcome = match tokio::time::timeout(OUTCOME_WAIT_MAX, outcome).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    let why = "the engine did not answer in time".to_owned();
+                    Err(LedgerError::OutcomeUnknown(why))
+                }
+            };
+            metrics.count_batch(&outcome);
+            outcome
+        }
     }
 
     /// Refuses everybody but the bank: first in the order of refusals, so asked before all else.

@@ -32,6 +32,7 @@ pub(crate) enum Code {
     MalformedQuery,
     CursorUnknown,
     IdempotencyKeyMalformed,
+    IdempotencyKeyMisplaced,
     NotLoggedIn,
     WrongCredentials,
     CrossSiteRequest,
@@ -41,7 +42,10 @@ pub(crate) enum Code {
     RequestTimeout,
     EmailTaken,
     BodyTooLarge,
+    LineTooLong,
     UnsupportedMediaType,
+    BatchEmpty,
+    BatchTooLarge,
     NameMalformed,
     EmailMalformed,
     IdempotencyKeyReused,
@@ -72,6 +76,9 @@ impl Code {
             Self::IdempotencyKeyMalformed => {
                 (400, "idempotency_key_malformed", "The idempotency key is malformed")
             }
+            Self::IdempotencyKeyMisplaced => {
+                (400, "idempotency_key_misplaced", "The idempotency key stands in the wrong place")
+            }
             Self::NotLoggedIn => (401, "not_logged_in", "Nobody is logged in"),
             Self::WrongCredentials => {
                 (401, "wrong_credentials", "The e-mail address or the password is wrong")
@@ -85,9 +92,12 @@ impl Code {
             Self::RequestTimeout => (408, "request_timeout", "The body did not come in time"),
             Self::EmailTaken => (409, "email_taken", "This e-mail address is taken"),
             Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
+            Self::LineTooLong => (413, "line_too_long", "A line is too long"),
             Self::UnsupportedMediaType => {
                 (415, "unsupported_media_type", "The body's media type is not supported")
             }
+            Self::BatchEmpty => (422, "batch_empty", "The batch has no operations"),
+            Self::BatchTooLarge => (422, "batch_too_large", "The batch has too many operations"),
             Self::IdempotencyKeyReused => {
                 (422, "idempotency_key_reused", "The idempotency key was used before")
             }
@@ -147,6 +157,7 @@ struct Parts {
     title: &'static str,
     detail: Cow<'static, str>,
     field: Option<Cow<'static, str>>,
+    index: Option<usize>,
     retry_after: Option<Duration>,
     private: Option<String>,
     replayed: bool,
@@ -180,6 +191,10 @@ pub(crate) struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "amount")]
     field: Option<&'a str>,
+    /// In a batch, the operation it is about, if it is about one: its place, counted from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0)]
+    index: Option<usize>,
 }
 
 impl Problem {
@@ -193,6 +208,7 @@ impl Problem {
             title,
             detail: Cow::Borrowed(title),
             field: None,
+            index: None,
             retry_after: None,
             private: None,
             replayed: false,
@@ -214,6 +230,12 @@ impl Problem {
     /// Says which field it is about.
     pub(crate) fn field(mut self, field: impl Into<Cow<'static, str>>) -> Self {
         self.0.field = Some(field.into());
+        self
+    }
+
+    /// Says which operation of a batch it is about.
+    pub(crate) fn index(mut self, index: usize) -> Self {
+        self.0.index = Some(index);
         self
     }
 
@@ -244,8 +266,12 @@ impl Problem {
         self.0.title
     }
 
+    /// What is wrong, in this case.
+    pub(crate) fn detail_text(&self) -> &str {
+        &self.0.detail
+    }
+
     /// The field it is about.
-    #[cfg(test)]
     pub(crate) fn field_name(&self) -> Option<&str> {
         self.0.field.as_deref()
     }
@@ -285,6 +311,7 @@ impl From<Rejection> for Problem {
             title,
             detail: Cow::Owned(rejection.to_string()),
             field: field.map(Cow::Borrowed),
+            index: None,
             retry_after: None,
             private: None,
             replayed: false,
@@ -365,6 +392,7 @@ impl IntoResponse for Problem {
             code: parts.code,
             detail: &parts.detail,
             field: parts.field.as_deref(),
+            index: parts.index,
         };
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = Response::new(Body::from(body));

@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -88,7 +87,7 @@ pub(crate) async fn serve<F: Future<Output = Response> + Send + 'static>(
         });
     };
     drop(listener);
-    state.stopping.store(true, Ordering::Relaxed);
+    state.stopping.send_replace(true);
     if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections did not finish in time and are cut");
     }

@@ -5,11 +5,11 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use ledger::{Ledger, People};
+use tokio::sync::watch;
 
-use crate::api::LastCheckpoint;
+use crate::api::{Batches, LastCheckpoint};
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::auth::{Auth, Expiry, Sessions};
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) auth: Auth,
     /// The way to the ledger for whoever moves money.
     pub(crate) teller: Teller,
+    /// The room that batches have.
+    pub(crate) batches: Batches,
     /// The checkpoint that everybody may ask for.
     pub(crate) last_checkpoint: LastCheckpoint,
     /// The options; the currency is in `config.place`.
@@ -38,7 +40,7 @@ pub(crate) struct Shared {
     /// The metrics.
     pub(crate) metrics: Arc<Metrics>,
     /// Set when the service is about to stop: from then on it is not ready.
-    pub(crate) stopping: AtomicBool,
+    pub(crate) stopping: watch::Sender<bool>,
     /// Where request ids start in this process.
     pub(crate) request_id_base: u64,
 }
@@ -83,10 +85,11 @@ impl AppState {
             teller,
             ledger,
             people,
+            batches: Batches::new(config.queue_operations_max),
             last_checkpoint: LastCheckpoint::default(),
             config,
             metrics,
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
             request_id_base: getrandom::u64()?,
         })))
     }

@@ -68,7 +68,8 @@ struct Slot {
 /// The state of all wallets, and the only place that decides.
 ///
 /// Decisions take effect at once, for those that follow in the same batch; [`commit`](Self::commit)
-/// makes them final, [`roll_back`](Self::roll_back) undoes all since the last commit.
+/// makes them final, [`roll_back`](Self::roll_back) undoes all since the last commit, and
+/// [`roll_back_to`](Self::roll_back_to) those since a [`mark`](Self::mark).
 #[derive(Debug, Default)]
 pub struct Book {
     /// Wallet `n` is at index `n - 1`.
@@ -78,6 +79,16 @@ pub struct Book {
     last: u64,
     time: Timestamp,
     undo: Undo,
+}
+
+/// A state since the last commit, to which the book can be rolled back until the next one.
+#[derive(Debug)]
+pub struct Mark {
+    undo_slots: usize,
+    wallets: usize,
+    system: usize,
+    last: u64,
+    time: Timestamp,
 }
 
 /// What the last commit looked like.
@@ -143,15 +154,35 @@ impl Book {
 
     /// Undoes everything since the last commit.
     pub fn roll_back(&mut self) {
-        while let Some((index, before)) = self.undo.slots.pop() {
+        let Undo { wallets, system, last, time, .. } = self.undo;
+        self.roll_back_to(Mark { undo_slots: 0, wallets, system, last, time });
+    }
+
+    /// Remembers the state as it is now.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark {
+            undo_slots: self.undo.slots.len(),
+            wallets: self.slots.len(),
+            system: self.system.len(),
+            last: self.last,
+            time: self.time,
+        }
+    }
+
+    /// Undoes everything since a mark that was set after the last commit.
+    pub fn roll_back_to(&mut self, mark: Mark) {
+        while self.undo.slots.len() > mark.undo_slots
+            && let Some((index, before)) = self.undo.slots.pop()
+        {
             if let Some(slot) = self.slots.get_mut(index) {
                 *slot = before;
             }
         }
-        self.slots.truncate(self.undo.wallets);
-        self.system.truncate(self.undo.system);
-        self.last = self.undo.last;
-        self.time = self.undo.time;
+        self.slots.truncate(mark.wallets);
+        self.system.truncate(mark.system);
+        self.last = mark.last;
+        self.time = mark.time;
     }
 
     /// How many wallets there are.

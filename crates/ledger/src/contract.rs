@@ -8,7 +8,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::{
-    Checkpoint, Currency, OperationId, Outcome, Page, Receipt, Statement, Submission, WalletId,
+    Batch, BatchOutcome, Checkpoint, Currency, OperationId, Outcome, Page, Receipt, Statement,
+    Submission, WalletId,
 };
 
 /// The most operations that are handed in at once.
@@ -70,6 +71,15 @@ pub trait Ledger: Send + Sync {
     /// Errors concern all of them: none took effect, except for
     /// [`OutcomeUnknown`](LedgerError::OutcomeUnknown).
     fn submit(&self, submissions: Vec<Submission>) -> Pending<Vec<Outcome>>;
+
+    /// Hands in operations as one request, decided as its mode says with nothing in between. The
+    /// answer comes when what it says is on stable storage. The same request under the same key is
+    /// answered as the first time, whatever that answer was; another request under a key that was
+    /// used, be it for a batch or for an operation of the same wallet, is refused.
+    ///
+    /// Where an atomic batch is refused, nothing is recorded under the keys of its operations.
+    /// Errors concern all of it, as for [`submit`](Self::submit).
+    fn submit_batch(&self, batch: Batch) -> Pending<BatchOutcome>;
 
     /// A wallet with a page of its history; `None` when there is no such wallet.
     fn statement(&self, wallet: WalletId, page: Page) -> Pending<Option<Statement>>;

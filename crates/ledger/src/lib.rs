@@ -3,6 +3,7 @@
 //! Pure: nothing here knows of HTTP, SQL, an async runtime, a clock or randomness, and nothing
 //! derives serde. [`Book`] is the only place that decides whether money moves.
 
+mod batch;
 mod book;
 mod chain;
 mod contract;
@@ -14,7 +15,8 @@ mod receipt;
 mod rejection;
 mod sha256;
 
-pub use book::{Book, Damage, WalletKind, WalletState};
+pub use batch::{Batch, BatchKey, BatchMode, BatchOutcome, BatchRefusal, Fingerprint};
+pub use book::{Book, Damage, Mark, WalletKind, WalletState};
 pub use chain::{
     BLOCK_OPERATIONS, Block, Chain, Hash, Link, Record, leaf_hash, link_after, link_of, root_of,
 };

@@ -6,6 +6,7 @@
 //! longer than a chunk, or than one of the small tables. The book is checked as it was when the
 //! check began: rows are never changed, so they may be read later.
 
+mod batches;
 mod chunks;
 mod external_ids;
 mod findings;
@@ -187,6 +188,7 @@ fn check_all(
     report.root = replay.finish();
     people::check_sign_ups(&connection, findings)?;
     people::check_refusals(&connection, findings)?;
+    batches::check(&connection, findings)?;
     schema_of::check_small_tables(&connection, findings)
 }
 

@@ -8,6 +8,8 @@
 
 mod append;
 mod backup;
+mod batch;
+mod batch_record;
 mod chain;
 mod check;
 mod checkpoint;

@@ -4,7 +4,7 @@
 //! that no book would have written is a damage, named by its operation.
 
 use ledger::{
-    Amount, Balance, Details, ExternalId, IdempotencyKey, Link, Operation, OperationId,
+    Amount, Balance, BatchKey, Details, ExternalId, IdempotencyKey, Link, Operation, OperationId,
     OperationKind, Rejection, Side, Timestamp, Transfer, WalletId,
 };
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -131,6 +131,24 @@ pub(crate) fn insert_refusal(
         .map(|_| connection.last_insert_rowid().cast_unsigned())
 }
 
+/// Records the key of a batch, in a row among the refusals: what is remembered under keys, but for
+/// transfers, is numbered and forgotten together. The number of its row.
+pub(crate) fn insert_batch_key(
+    connection: &Connection,
+    BatchKey { wallet, key, .. }: &BatchKey,
+    time: Timestamp,
+) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("INSERT INTO refusal VALUES (NULL,?,?,0,0,?,NULL,?,NULL,'')")?
+        .execute((BATCH, wallet.get().cast_signed(), time.micros(), key.as_str()))
+        .map(|_| connection.last_insert_rowid().cast_unsigned())
+}
+
+/// Whether a row, as [`read_refusal`] reads it, is the key of a batch.
+pub(crate) fn is_batch_key(row: &Row<'_>) -> rusqlite::Result<bool> {
+    row.get(1).map(|kind: i64| kind == BATCH)
+}
+
 /// The columns that [`read_refusal`] reads, in its order.
 pub(crate) const SELECT_REFUSAL: &str =
     "SELECT refusal_id, kind, debit_wallet_id, credit_wallet_id, amount_minor, details, external_id,
@@ -176,6 +194,8 @@ fn read_external_id(text: Option<&str>) -> Result<Option<ExternalId>, ()> {
 
 const DEPOSIT: i64 = 1;
 const TRANSFER: i64 = 2;
+/// Only among the refusals: the key of a batch.
+const BATCH: i64 = 3;
 
 pub(crate) fn kind_number(kind: OperationKind) -> i64 {
     match kind {

@@ -16,7 +16,7 @@ CREATE UNIQUE INDEX transfer_external_id ON transfer (debit_wallet_id, external_
 -- of the book: rows older than the keys' window are deleted.
 CREATE TABLE refusal (
     refusal_id       INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind             INTEGER NOT NULL, -- as in transfer
+    kind             INTEGER NOT NULL, -- as in transfer; 3: no refusal, but the key of a batch
     debit_wallet_id  INTEGER NOT NULL, -- the key is scoped to it
     credit_wallet_id INTEGER NOT NULL,
     amount_minor     INTEGER NOT NULL,
@@ -25,6 +25,15 @@ CREATE TABLE refusal (
     idempotency_key  TEXT    NOT NULL,
     external_id      TEXT,
     code             TEXT    NOT NULL
+) STRICT;
+
+-- What became of a batch under a key of its own. The key, its wallet and the time stand in the row of
+-- refusal with the same number, so that both are forgotten together.
+CREATE TABLE batch (
+    batch_id    INTEGER PRIMARY KEY, -- its refusal_id
+    mode        TEXT NOT NULL CHECK (mode IN ('atomic', 'independent')),
+    fingerprint BLOB NOT NULL,       -- SHA-256 of what was asked
+    outcomes    TEXT NOT NULL        -- 7-9: done; =5: had been done; a code: refused, *2 twice; 4:code: none
 ) STRICT;
 
 -- What became of a sign-up under an idempotency key.

@@ -10,9 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ledger::{
-    Checkpoint, Credentials, Currency, Damage, IdempotencyKey, Ledger, LedgerError, NewUser,
-    OperationId, Outcome, Page, Pending, People, Receipt, Session, SignUpRecord, SignUpRefusal,
-    Statement, Submission, Timestamp, TokenHash, User, UserId, WalletId,
+    Batch, BatchOutcome, Checkpoint, Credentials, Currency, Damage, IdempotencyKey, Ledger,
+    LedgerError, NewUser, OperationId, Outcome, Page, Pending, People, Receipt, Session,
+    SignUpRecord, SignUpRefusal, Statement, Submission, Timestamp, TokenHash, User, UserId,
+    WalletId,
 };
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
@@ -487,6 +488,10 @@ impl Ledger for SqliteStore {
 
     fn submit(&self, submissions: Vec<Submission>) -> Pending<Vec<Outcome>> {
         self.hand_in(|reply| Work::Submit(submissions, reply))
+    }
+
+    fn submit_batch(&self, batch: Batch) -> Pending<BatchOutcome> {
+        self.hand_in(|reply| Work::Batch(batch, reply))
     }
 
     fn statement(&self, wallet: WalletId, page: Page) -> Pending<Option<Statement>> {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ledger::{
-    Book, Chain, IdempotencyKey, LedgerError, NewUser, Operation, Outcome, Rejection,
-    SUBMISSIONS_MAX, SignUpRefusal, Submission, Timestamp, Transfer, User,
+    Batch, BatchOutcome, Book, Chain, IdempotencyKey, LedgerError, NewUser, Operation, Outcome,
+    Rejection, SUBMISSIONS_MAX, SignUpRefusal, Submission, Timestamp, Transfer, User,
 };
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use tokio::sync::{oneshot, watch};
@@ -19,7 +19,7 @@ use crate::chain::Links;
 use crate::checkpoint::Bell;
 use crate::gate::Gate;
 use crate::heads::Heads;
-use crate::keys::{self, Keys};
+use crate::keys::{self, Keys, Recorded};
 use crate::people::{self, PeopleWrite};
 use crate::queue::Queue;
 use crate::sweep::Sweep;
@@ -31,6 +31,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 /// What the writer is asked to do.
 pub(crate) enum Work {
     Submit(Vec<Submission>, Reply<Vec<Outcome>>),
+    Batch(Batch, Reply<BatchOutcome>),
     SignUp(NewUser, Option<IdempotencyKey>, Reply<Result<User, SignUpRefusal>>),
     People(PeopleWrite, Reply<()>),
     /// Lets a test run out of room: at most this many pages in the file.
@@ -43,6 +44,7 @@ impl Work {
     pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Submit(submissions, _) => submissions.len().max(1),
+            Self::Batch(batch, _) => batch.submissions.len().max(1),
             _ => 1,
         }
     }
@@ -51,6 +53,7 @@ impl Work {
 /// Work that is decided and waits for its batch to be durable.
 enum Decided {
     Submit(Vec<Outcome>, Reply<Vec<Outcome>>),
+    Batch(BatchOutcome, Reply<BatchOutcome>),
     SignUp(Result<User, SignUpRefusal>, Reply<Result<User, SignUpRefusal>>),
     People(Reply<()>),
 }
@@ -203,12 +206,17 @@ impl Writer {
     /// Lets readers see what is durable now.
     fn publish(&self, decided: &[Decided]) {
         for work in decided {
-            if let Decided::Submit(outcomes, _) = work {
-                let new = outcomes.iter().filter(|outcome| !outcome.replayed);
-                for transfer in new.filter_map(|outcome| outcome.decision.as_ref().ok()) {
-                    self.heads.publish(transfer.debit.wallet, transfer.id);
-                    self.heads.publish(transfer.credit.wallet, transfer.id);
+            let outcomes: &[Outcome] = match work {
+                Decided::Submit(outcomes, _) => outcomes,
+                Decided::Batch(BatchOutcome { decision: Ok(outcomes), replayed: false }, _) => {
+                    outcomes
                 }
+                _ => continue,
+            };
+            let new = outcomes.iter().filter(|outcome| !outcome.replayed);
+            for transfer in new.filter_map(|outcome| outcome.decision.as_ref().ok()) {
+                self.heads.publish(transfer.debit.wallet, transfer.id);
+                self.heads.publish(transfer.credit.wallet, transfer.id);
             }
         }
     }
@@ -230,15 +238,15 @@ impl Writer {
 }
 
 /// One batch's desk: decides and appends, one piece of work after another.
-struct Desk<'w> {
-    connection: &'w Connection,
-    book: &'w mut Book,
+pub(crate) struct Desk<'w> {
+    pub(crate) connection: &'w Connection,
+    pub(crate) book: &'w mut Book,
     chain: &'w mut Chain,
-    links: Links,
-    keys: &'w mut Keys,
+    pub(crate) links: Links,
+    pub(crate) keys: &'w mut Keys,
     key_window: Duration,
     rows: Appender<'w>,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 impl Desk<'_> {
@@ -253,6 +261,13 @@ impl Desk<'_> {
                     Err(error) => (Some(Decided::Submit(Vec::new(), reply)), Err(error)),
                 }
             }
+            Work::Batch(batch, reply) => match self.batch(batch) {
+                Ok(outcome) => (Some(Decided::Batch(outcome, reply)), Ok(())),
+                Err(error) => {
+                    let none = BatchOutcome::new(Ok(Vec::new()));
+                    (Some(Decided::Batch(none, reply)), Err(error))
+                }
+            },
             Work::SignUp(new, key, reply) => match self.sign_up(new, key) {
                 Ok(user) => (Some(Decided::SignUp(user, reply)), Ok(())),
                 Err(error) => {
@@ -272,21 +287,17 @@ impl Desk<'_> {
         }
     }
 
-    fn submit(&mut self, submission: Submission) -> rusqlite::Result<Outcome> {
+    pub(crate) fn submit(&mut self, submission: Submission) -> rusqlite::Result<Outcome> {
         let Submission { operation, key } = submission;
         #[cfg(feature = "planted-faults")]
         let key = crate::planted::ignore(key);
         let wallet = operation.debit.get().cast_signed();
         let marker = self.links.marker();
         let key = key.as_ref().map(|key| (key, marker.mark(wallet, key.as_str())));
-        if let Some((key, mark)) = key
-            && self.keys.look(mark)?
+        if let Some(key) = key
+            && let Some(recorded) = self.recorded(wallet, key)?
         {
-            // It may have been decided just now, in this batch.
-            self.rows.flush()?;
-            if let Some(recorded) = self.keys.find(self.connection, &operation, key)? {
-                return Ok(recorded.answer(&operation));
-            }
+            return Ok(recorded.answer(&operation));
         }
         let decision = match self.brought_in(&operation)? {
             Some(Ok(transfer)) => return Ok(Outcome::replayed(Ok(transfer))),
@@ -314,7 +325,21 @@ impl Desk<'_> {
         Ok(Outcome::new(decision))
     }
 
-    fn append(
+    /// What was decided under a key of the wallet, with its mark, in the open batch or any earlier one.
+    pub(crate) fn recorded(
+        &mut self,
+        wallet: i64,
+        (key, mark): (&IdempotencyKey, u64),
+    ) -> rusqlite::Result<Option<Recorded>> {
+        if !self.keys.look(mark)? {
+            return Ok(None);
+        }
+        // It may have been decided just now, in this batch.
+        self.rows.flush()?;
+        self.keys.find(self.connection, wallet, key)
+    }
+
+    pub(crate) fn append(
         &mut self,
         transfer: &Transfer,
         key: Option<(&IdempotencyKey, u64)>,
@@ -329,7 +354,7 @@ impl Desk<'_> {
 
     /// The deposit that this one repeats, by the payment provider's id: a payment is brought in
     /// once, whatever was written beside it. Or the refusal, if it is another payment.
-    fn brought_in(
+    pub(crate) fn brought_in(
         &mut self,
         operation: &Operation,
     ) -> rusqlite::Result<Option<Result<Transfer, Rejection>>> {
@@ -394,6 +419,7 @@ fn commit(connection: &Connection) -> Result<(), Failure> {
 fn answer(decided: Decided) {
     match decided {
         Decided::Submit(outcomes, reply) => drop(reply.send(Ok(outcomes))),
+        Decided::Batch(outcome, reply) => drop(reply.send(Ok(outcome))),
         Decided::SignUp(user, reply) => drop(reply.send(Ok(user))),
         Decided::People(reply) => drop(reply.send(Ok(()))),
     }
@@ -402,6 +428,7 @@ fn answer(decided: Decided) {
 fn refuse(decided: Decided, error: &LedgerError) {
     match decided {
         Decided::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
+        Decided::Batch(_, reply) => drop(reply.send(Err(error.clone()))),
         Decided::SignUp(_, reply) => drop(reply.send(Err(error.clone()))),
         Decided::People(reply) => drop(reply.send(Err(error.clone()))),
     }
@@ -411,6 +438,7 @@ fn refuse(decided: Decided, error: &LedgerError) {
 pub(crate) fn refuse_work(work: Work, error: &LedgerError) {
     match work {
         Work::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
+        Work::Batch(_, reply) => drop(reply.send(Err(error.clone()))),
         Work::SignUp(_, _, reply) => drop(reply.send(Err(error.clone()))),
         Work::People(_, reply) => drop(reply.send(Err(error.clone()))),
         #[cfg(test)]

@@ -42,15 +42,24 @@ impl JsonBody {
     }
 }
 
-fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
+/// Reads a body as an object with exactly the fields of `T`.
+pub(super) fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
     let malformed = |detail: String| Problem::new(Code::MalformedJson).detail(detail);
     let text =
         std::str::from_utf8(body).map_err(|_| malformed("the body is not UTF-8".to_owned()))?;
+    read_text("the body", text)
+}
+
+/// Reads a text as an object with exactly the fields of `T`; `what` it is, is said when it is none.
+pub(super) fn read_text<'b, T: Deserialize<'b>>(
+    what: &'static str,
+    text: &'b str,
+) -> Result<T, Problem> {
     // A derived reader would take a list for an object, its elements for the fields in order.
     if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
         return Err(match serde_json::from_str::<IgnoredAny>(text) {
-            Ok(_) => Problem::new(Code::WrongType).detail("the body must be a JSON object"),
-            Err(error) => malformed(error.to_string()),
+            Ok(_) => Problem::new(Code::WrongType).detail(format!("{what} must be a JSON object")),
+            Err(error) => Problem::new(Code::MalformedJson).detail(error.to_string()),
         });
     }
     serde_json::from_str(text).map_err(|error| explain::<T>(text, &error))
@@ -92,12 +101,17 @@ pub(crate) fn wrong_type(field: impl Into<String>, expected: &str) -> Problem {
 }
 
 /// `application/json`, or a type built on it.
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return false };
-    let value = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    let value = value.trim_ascii().to_ascii_lowercase();
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let value = media_type(headers);
     value == b"application/json"
         || (value.starts_with(b"application/") && value.ends_with(b"+json"))
+}
+
+/// The media type of the body in small letters, without parameters; empty when there is none.
+pub(super) fn media_type(headers: &HeaderMap) -> Vec<u8> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Vec::new() };
+    let value = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    value.trim_ascii().to_ascii_lowercase()
 }
 
 #[cfg(test)]

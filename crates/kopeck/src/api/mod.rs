@@ -3,6 +3,7 @@
 //! Never: a rule about money, a page. Bounds: each file's own.
 
 mod account;
+mod batch;
 pub(crate) mod json;
 mod openapi;
 mod receipts;
@@ -22,6 +23,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::batch::read::operation as batch_operation;
+pub(crate) use self::batch::{Batches, PATH as BATCH_PATH};
 pub(crate) use self::receipts::LastCheckpoint;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
@@ -50,6 +54,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .routes(routes!(receipts::checkpoint))
         .routes(routes!(transfers::external_to_wallet))
         .routes(routes!(transfers::wallet_to_wallet))
+        .routes(routes!(batch::batch))
         .split_for_parts();
     // The validator's badge would be another host's.
     let docs = SwaggerUi::new("/docs")

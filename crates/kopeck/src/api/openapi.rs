@@ -13,6 +13,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi, PartialSchema, ToSchema};
 
+use super::batch::describe::BatchLine;
 use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemBody};
 
 /// The description without its paths, which the routes add.
@@ -24,7 +25,7 @@ use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemBody};
             wallet. Amounts are exact decimal numbers. Errors are problem details (RFC 9457) with \
             a stable `code`."
     ),
-    components(schemas(ProblemBody<'_>)),
+    components(schemas(ProblemBody<'_>, BatchLine)),
     modifiers(&Session),
 )]
 pub(crate) struct Description;
@@ -177,6 +178,15 @@ problems! {
         &ALL, &UNSAFE, &BODY, &CALLER, &STORE, &WRITE, &[Code::IdempotencyKeyMalformed],
     ], with(&[
         Rejection::NotTheBank, Rejection::ExternalIdReused, Rejection::ExternalIdMalformed,
+    ]);
+    /// What a batch may be refused for as a whole.
+    BatchProblems: [
+        &ALL, &UNSAFE, &BODY, &CALLER, &STORE, &WRITE,
+        &[Code::IdempotencyKeyMalformed, Code::IdempotencyKeyMisplaced],
+        &[Code::BatchEmpty, Code::BatchTooLarge],
+    ], with(&[
+        Rejection::NotTheBank, Rejection::ExternalIdReused, Rejection::ExternalIdMalformed,
+        Rejection::BankMustDeposit, Rejection::InsufficientFunds,
     ]);
     /// What a transfer may be refused for.
     TransferProblems: [

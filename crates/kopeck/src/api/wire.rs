@@ -144,7 +144,8 @@ impl TransferBody<'_> {
     }
 }
 
-fn order(
+/// Reads the values of an order, types first, then in the order of [`Rejection`].
+pub(super) fn order(
     (to, amount): (&RawValue, &RawValue),
     details: Option<&str>,
     external_id: Option<&str>,

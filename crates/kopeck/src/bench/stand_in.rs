@@ -16,8 +16,9 @@ use axum::{Json, Router};
 use clap::{Args, Parser};
 use hyper::body::Incoming;
 use ledger::{
-    Book, Checkpoint, Currency, Ledger, LedgerError, OperationId, OperationKind, Outcome, Page,
-    Pending, Receipt, Statement, Submission, UserId, WalletId, WalletKind,
+    Batch, BatchOutcome, Book, Checkpoint, Currency, Ledger, LedgerError, OperationId,
+    OperationKind, Outcome, Page, Pending, Receipt, Statement, Submission, UserId, WalletId,
+    WalletKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -159,6 +160,11 @@ impl Ledger for NullLedger {
         book.commit();
         drop(book);
         Box::pin(std::future::ready(Ok(outcomes)))
+    }
+
+    fn submit_batch(&self, batch: Batch) -> Pending<BatchOutcome> {
+        let outcomes = self.submit(batch.submissions);
+        Box::pin(async { Ok(BatchOutcome::new(Ok(outcomes.await?))) })
     }
 
     fn statement(&self, wallet: WalletId, _: Page) -> Pending<Option<Statement>> {

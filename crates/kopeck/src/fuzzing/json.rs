@@ -82,7 +82,7 @@ fn money(
 }
 
 /// An order, or the rule that refuses it; `None` when the form is wrong.
-fn naive_money(
+pub(super) fn naive_money(
     fields: &Fields,
     currency: Currency,
     names: &[&str],
@@ -171,15 +171,15 @@ fn compare<const COUNT: usize>(
 }
 
 /// The fields of an object as they stand there, one after the other.
-struct Fields(Vec<(String, Box<RawValue>)>);
+pub(super) struct Fields(Vec<(String, Box<RawValue>)>);
 
 impl Fields {
-    fn of(body: &[u8]) -> Option<Self> {
+    pub(super) fn of(body: &[u8]) -> Option<Self> {
         serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
     }
 
     /// `None` when there is another one, or one of them twice.
-    fn has_only(&self, names: &[&str]) -> Option<()> {
+    pub(super) fn has_only(&self, names: &[&str]) -> Option<()> {
         let mut left = names.to_vec();
         for (name, _) in &self.0 {
             let place = left.iter().position(|candidate| candidate == name)?;
@@ -188,12 +188,12 @@ impl Fields {
         Some(())
     }
 
-    fn raw(&self, name: &str) -> Option<&str> {
+    pub(super) fn raw(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(found, _)| found == name).map(|(_, raw)| raw.get())
     }
 
     /// The text of a field that need not be there; `None` when it is something else than text.
-    fn text_or_null(&self, name: &str) -> Option<Option<String>> {
+    pub(super) fn text_or_null(&self, name: &str) -> Option<Option<String>> {
         self.raw(name).map_or(Some(None), |raw| serde_json::from_str(raw).ok())
     }
 

@@ -13,6 +13,7 @@
 )]
 
 mod amount;
+mod batch;
 mod cookie;
 mod form;
 mod idempotency_key;
@@ -27,6 +28,7 @@ use crate::problem::Problem;
 use axum::response::IntoResponse;
 
 pub use amount::amount;
+pub use batch::batch;
 pub use cookie::cookie;
 pub use form::form;
 pub use idempotency_key::idempotency_key;
@@ -37,8 +39,9 @@ pub use operations::operations;
 pub type Door = fn(&[u8]);
 
 /// Every door under the name of its target.
-pub const DOORS: [(&str, Door); 6] = [
+pub const DOORS: [(&str, Door); 7] = [
     ("amount", amount),
+    ("batch", batch),
     ("cookie", cookie),
     ("form", form),
     ("idempotency_key", idempotency_key),

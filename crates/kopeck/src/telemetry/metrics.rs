@@ -3,6 +3,7 @@
 //! Never: an allocation or a clock reading of its own on the way of a request, a label that a client
 //! can choose. Bounds: label values come from the route table, the codes and the known methods.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
+use ledger::{BatchOutcome, BatchRefusal, LedgerError, Rejection};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeMetric, LabelSetEncoder,
@@ -162,6 +164,36 @@ impl Metrics {
     /// Counts an operation's outcome.
     pub(crate) fn count_outcome(&self, code: &'static str) {
         self.outcomes.get_or_create(&OutcomeLabels { code }).inc();
+    }
+
+    /// Counts the outcomes of a batch: of each operation, or of the whole when nothing was done.
+    pub(crate) fn count_batch(&self, outcome: &Result<BatchOutcome, LedgerError>) {
+        let mut counts = BTreeMap::<&'static str, u64>::new();
+        match outcome {
+            Err(error) => drop(counts.insert(error.code(), 1)),
+            Ok(BatchOutcome { replayed: true, .. }) => drop(counts.insert("replayed", 1)),
+            Ok(BatchOutcome { decision: Err(BatchRefusal::KeyReused), .. }) => {
+                counts.insert(Rejection::IdempotencyKeyReused.code(), 1);
+            }
+            Ok(BatchOutcome {
+                decision: Err(BatchRefusal::Operation { rejection, .. }), ..
+            }) => {
+                counts.insert(rejection.code(), 1);
+            }
+            Ok(BatchOutcome { decision: Ok(outcomes), .. }) => {
+                for outcome in outcomes {
+                    let code = match (&outcome.decision, outcome.replayed) {
+                        (_, true) => "replayed",
+                        (Ok(_), false) => "ok",
+                        (Err(rejection), false) => rejection.code(),
+                    };
+                    *counts.entry(code).or_default() += 1;
+                }
+            }
+        }
+        for (code, count) in counts {
+            self.outcomes.get_or_create(&OutcomeLabels { code }).inc_by(count);
+        }
     }
 
     /// The text for Prometheus (OpenMetrics 1.0).

@@ -62,6 +62,16 @@ impl Contract {
         }
     }
 
+    /// Panics when a value does not fit a schema of the description; for lines of an answer.
+    pub(crate) async fn check_component(&self, name: &str, value: &Value) {
+        let components = &self.description().await["components"];
+        let schema = json!({"$ref": format!("#/components/schemas/{name}")});
+        assert!(!components["schemas"][name].is_null(), "{name} is not described");
+        if let Err(error) = self.validator(name, &schema, components).validate(value) {
+            panic!("{value} is no {name}: {error}");
+        }
+    }
+
     fn validator(
         &self,
         place: &str,

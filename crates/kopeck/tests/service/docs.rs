@@ -34,6 +34,7 @@ async fn every_route_is_described_and_answers() {
             "post /api/login",
             "post /api/logout",
             "post /api/signup",
+            "post /api/transfers/batch",
             "post /api/wallet_to_wallet",
         ]
     );

@@ -298,6 +298,11 @@ impl Client {
         Ok(answer)
     }
 
+    /// Panics when a value is not what the API's description calls by this name.
+    pub(crate) async fn check_component(&self, name: &str, value: &Value) {
+        self.contract.check_component(name, value).await;
+    }
+
     /// Logs somebody in who has [`PASSWORD`].
     pub(crate) async fn log_in(&self, email: &str) {
         let claim = json!({"email": email, "password": PASSWORD});

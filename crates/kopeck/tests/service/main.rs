@@ -11,6 +11,7 @@
 mod account;
 mod backup;
 mod bank;
+mod batches;
 mod bench;
 mod browser;
 mod check;
@@ -20,6 +21,7 @@ mod docs;
 mod edge;
 mod harness;
 mod hostile;
+mod imports;
 mod input;
 mod keys;
 mod killed;

@@ -29,6 +29,8 @@ pub(crate) enum Step {
     Open(WalletKind),
     /// An operation is asked for, at a time.
     Ask(Operation, i64),
+    /// Operations are asked for of which all are to be done or none, at a time.
+    AskForAll(Vec<Operation>, i64),
     /// All so far is final.
     Commit,
     /// All since the last commit is undone.
@@ -71,6 +73,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let any = prop_oneof![
         2 => open.prop_map(Step::Open),
         30 => (operations(), -50_i64..1_000).prop_map(|(operation, now)| Step::Ask(operation, now)),
+        4 => (prop::collection::vec(operations(), 1..6), -50_i64..1_000)
+            .prop_map(|(operations, now)| Step::AskForAll(operations, now)),
         3 => Just(Step::Commit),
         2 => Just(Step::RollBack),
     ];
@@ -157,6 +161,21 @@ impl Naive {
         })
     }
 
+    /// All, or the first that is refused, by its place; tried on a copy of everything.
+    fn decide_all(
+        &mut self,
+        operations: &[Operation],
+        now: i64,
+    ) -> Result<Vec<Transfer>, (usize, Rejection)> {
+        let mut tried = self.clone();
+        let mut transfers = Vec::new();
+        for (index, operation) in operations.iter().enumerate() {
+            transfers.push(tried.decide(operation, now).map_err(|refusal| (index, refusal))?);
+        }
+        *self = tried;
+        Ok(transfers)
+    }
+
     fn side(&mut self, wallet: WalletId, change: i128) -> Side {
         let previous = self.newest(wallet.get());
         let balance = self.balances.get_mut(&wallet.get()).unwrap();
@@ -179,6 +198,26 @@ impl Naive {
         let balance = Balance::from_minor(balance).unwrap();
         Some(WalletState { kind, balance, last: self.newest(wallet) })
     }
+}
+
+/// All or none, as an engine does it: with a mark.
+fn ask_for_all(
+    book: &mut Book,
+    operations: &[Operation],
+    now: Timestamp,
+) -> Result<Vec<Transfer>, (usize, Rejection)> {
+    let mark = book.mark();
+    let mut transfers = Vec::new();
+    for (index, operation) in operations.iter().enumerate() {
+        match book.decide(operation, now) {
+            Ok(transfer) => transfers.push(transfer),
+            Err(refusal) => {
+                book.roll_back_to(mark);
+                return Err((index, refusal));
+            }
+        }
+    }
+    Ok(transfers)
 }
 
 /// Everything a reader can see is the same in both, and the promises hold.
@@ -222,6 +261,10 @@ proptest! {
                     let outcome = book.decide(&operation, Timestamp::from_micros(now));
                     prop_assert_eq!(outcome, naive.decide(&operation, now), "{:?}", operation);
                 }
+                Step::AskForAll(operations, now) => {
+                    let found = ask_for_all(&mut book, &operations, Timestamp::from_micros(now));
+                    prop_assert_eq!(found, naive.decide_all(&operations, now), "{:?}", operations);
+                }
                 Step::Commit => {
                     book.commit();
                     committed = naive.clone();
@@ -243,6 +286,7 @@ fn random_operations_meet_every_rule() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut met = BTreeSet::new();
     let mut accepted = 0;
+    let mut all_or_none = [0; 3];
     for _ in 0..200 {
         let mut naive = Naive::default();
         for step in steps().new_tree(&mut runner).unwrap().current() {
@@ -252,11 +296,20 @@ fn random_operations_meet_every_rule() {
                     Ok(_) => accepted += 1,
                     Err(rejection) => drop(met.insert(rejection)),
                 },
+                Step::AskForAll(operations, now) => {
+                    match naive.decide_all(&operations, now) {
+                        Ok(_) => all_or_none[0] += 1,
+                        Err((0, _)) => all_or_none[1] += 1,
+                        // Something was done that had to be undone.
+                        Err(_) => all_or_none[2] += 1,
+                    }
+                }
                 Step::Commit | Step::RollBack => {}
             }
         }
     }
     assert!(accepted > 1_000, "{accepted} accepted");
+    assert!(all_or_none.iter().all(|count| *count > 50), "{all_or_none:?}");
     let expected = [
         Rejection::NotTheBank,
         Rejection::SenderIsReceiver,

@@ -233,6 +233,9 @@ pub(super) fn check_refusals(
         let before = last;
         while let Some(row) = or_damage(found.next(), "refusal", findings)?.flatten() {
             last = row.get(0)?;
+            if rows::is_batch_key(row)? {
+                continue;
+            }
             if let Err(error) = rows::read_refusal(row) {
                 let detail = format!("refusal {last} cannot be given again: {error}");
                 findings.add("refusal_unreadable", Place::Whole, detail);

@@ -14,8 +14,8 @@ use super::people::or_damage;
 use crate::schema;
 
 /// SQLite checks these itself, with their indexes: rows against indexes, what must be unique, types.
-const SMALL_TABLES: [&str; 7] =
-    ["ledger", "user", "wallet", "swept_block", "refusal", "sign_up_key", "chain_block"];
+const SMALL_TABLES: [&str; 8] =
+    ["ledger", "user", "wallet", "swept_block", "refusal", "batch", "sign_up_key", "chain_block"];
 
 /// Compares what the file is made of with what this kopeck makes.
 pub(super) fn check(

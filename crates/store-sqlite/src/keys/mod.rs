@@ -22,6 +22,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use self::run::{Entry, Place, RowRef, RunError, Span};
 use self::shelf::{Frozen, Horizon, Shelf, ShelfError, View, set_aside_if_damaged};
+use crate::batch_record;
 use crate::chain::{self, Links};
 use crate::rows::{self, KeptTransfer};
 
@@ -38,6 +39,8 @@ const RECENT_OPERATIONS_LIMIT: u64 = 8 * RECENT_OPERATIONS_MAX;
 pub(crate) enum Recorded {
     Transfer(Transfer),
     Refusal(Operation, Rejection),
+    /// The batch of this number.
+    Batch(u64),
 }
 
 impl Recorded {
@@ -166,14 +169,13 @@ impl Keys {
         Ok(!self.found.is_empty())
     }
 
-    /// What was decided under this key, whose mark was looked for just now.
+    /// What was decided under this key of the wallet, whose mark was looked for just now.
     pub(crate) fn find(
         &mut self,
         connection: &Connection,
-        operation: &Operation,
+        wallet: i64,
         key: &IdempotencyKey,
     ) -> rusqlite::Result<Option<Recorded>> {
-        let wallet = operation.debit.get().cast_signed();
         while let Some(row) = self.found.pop() {
             if let Some(recorded) = self.read(connection, row, wallet, key)? {
                 self.found.clear();
@@ -206,11 +208,16 @@ impl Keys {
     ) -> rusqlite::Result<Option<Recorded>> {
         let number = row.number().cast_signed();
         if row.is_refusal() {
-            let found = connection
+            return connection
                 .prepare_cached(rows::SELECT_REFUSAL)?
-                .query_row((number, wallet, key.as_str()), rows::read_refusal)
-                .optional()?;
-            return Ok(found.map(|(operation, rejection)| Recorded::Refusal(operation, rejection)));
+                .query_row((number, wallet, key.as_str()), |found| {
+                    if rows::is_batch_key(found)? {
+                        return Ok(Recorded::Batch(row.number()));
+                    }
+                    let (operation, rejection) = rows::read_refusal(found)?;
+                    Ok(Recorded::Refusal(operation, rejection))
+                })
+                .optional();
         }
         let kept = rows::select_kept(connection, number)?;
         let same = |kept: &KeptTransfer| {
@@ -229,7 +236,7 @@ impl Keys {
         self.now.operation = operation;
     }
 
-    /// A refusal was recorded under a key of this mark.
+    /// A refusal, or a batch, was recorded under a key of this mark.
     pub(crate) fn refused(&mut self, refusal: u64, mark: u64) {
         self.remember(Entry { mark, row: RowRef::refusal(refusal) });
         self.now.refusal = refusal;
@@ -268,6 +275,7 @@ impl Keys {
                  (SELECT refusal_id FROM refusal WHERE refusal_id <= ? ORDER BY refusal_id LIMIT ?)",
         )?;
         let deleted = delete.execute((forgettable.cast_signed(), REFUSALS_AT_ONCE))?;
+        batch_record::forget(connection, forgettable)?;
         if deleted < REFUSALS_AT_ONCE {
             self.forgotten_at_commit = forgettable;
         }

@@ -1,0 +1,142 @@
+//! Owns the moving of money in batches: as one JSON object, or as JSON Lines without an end.
+//!
+//! Never: a decision (the ledger decides), or a body that the edge has read: this route reads its own,
+//! after the caller is known. Bounds: [`BODIES_MAX`] whole bodies at a time; of what may wait for the
+//! ledger, batches take half at most, so that single requests find room beside any import.
+
+pub(super) mod describe;
+mod lines;
+pub(crate) mod read;
+mod stream;
+mod whole;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::response::Response;
+use http_body_util::BodyExt;
+use ledger::SUBMISSIONS_MAX;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::describe::{BatchAnswer, BatchBody};
+use super::json;
+use super::openapi::{BatchProblems, KeyParameter};
+use crate::auth::Caller;
+use crate::idempotency::{IDEMPOTENCY_KEY, Key};
+use crate::problem::{Code, Problem};
+use crate::state::AppState;
+
+/// The route, whose bodies the edge leaves alone.
+pub(crate) const PATH: &str = "/api/transfers/batch";
+
+/// Bodies of whole batches that are in memory at a time.
+const BODIES_MAX: usize = 64;
+
+/// How long a whole batch waits for a place before it is refused with 503.
+const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long a client that was told the end is listened to.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// After so many operations, others may have the thread.
+const OPERATIONS_A_TURN: usize = 512;
+
+/// The media types of JSON Lines: the registered one first, and what others call it.
+const LINES_TYPES: [&[u8]; 3] =
+    [b"application/jsonl", b"application/x-ndjson", b"application/jsonlines"];
+
+/// The room that batches have.
+#[derive(Debug)]
+pub(crate) struct Batches {
+    bodies: Semaphore,
+    room: Arc<Semaphore>,
+    room_operations: usize,
+}
+
+impl Batches {
+    /// Half of a queue, or one whole batch if that is more.
+    pub(crate) fn new(queue_operations_max: usize) -> Self {
+        let half = (queue_operations_max / 2).max(SUBMISSIONS_MAX);
+        let room_operations = half.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
+        Self {
+            bodies: Semaphore::new(BODIES_MAX),
+            room: Arc::new(Semaphore::new(room_operations)),
+            room_operations,
+        }
+    }
+
+    /// Waits for room for so many operations, first come, first served. Dropped, it is free again.
+    async fn room(&self, operations: usize) -> OwnedSemaphorePermit {
+        let operations = operations.min(self.room_operations);
+        let operations = u32::try_from(operations).unwrap_or(u32::MAX);
+        match Arc::clone(&self.room).acquire_many_owned(operations).await {
+            Ok(room) => room,
+            // Nobody closes it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Reads what still comes of a body that was refused, and lets it go. Were the connection closed on what a
+/// client still sends, it could not read what it was told.
+async fn discard(mut body: Body) {
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(LINGER_MAX, all).await;
+}
+
+/// Many transfers from the caller's wallet, or many deposits by the bank.
+///
+/// **As JSON**, up to 8 192 operations: all or none (`atomic`), or each on its own, with a result each
+/// in the same order (`independent`). `Idempotency-Key` is a name for the whole, `idempotency_key` one
+/// for an operation; they are of one kind, so a name that was used for either is used. An atomic batch
+/// that cannot be done is answered with the problem of the first operation that cannot be, and its
+/// `index`; nothing of it is done, and nothing is kept under the keys of its operations. In an
+/// independent batch, an operation that is malformed has its own result.
+///
+/// **As JSON Lines** (`application/jsonl`), without an end: an operation a line, each on its own. For
+/// each line comes a line of the answer, in order and with its `index` (blank lines do not count),
+/// while the request is still being sent: read while you send, or both sides wait. Where the answer
+/// ends early, its last line has the `status` `ended`, the reason's `code`, and the `index` of the
+/// first line of which nothing was done and nothing said.
+#[utoipa::path(
+    post, path = "/api/transfers/batch", tag = "money", security(("session" = [])),
+    request_body(description = "The operations", content(
+        (BatchBody = "application/json"), (String = "application/jsonl"),
+    )),
+    params(KeyParameter),
+    responses(
+        (status = 200, description = "What became of each operation. Of JSON Lines, a `BatchLine` each.",
+         content((BatchAnswer = "application/json"), (String = "application/jsonl")),
+         headers(("Idempotency-Replayed" = Option<String>, description = "`true`: this was answered before"))),
+        BatchProblems,
+    ),
+)]
+pub(super) async fn batch(
+    State(state): State<AppState>,
+    caller: Caller,
+    Key(key): Key,
+    request: Request,
+) -> Result<Response, Problem> {
+    let headers = request.headers();
+    if json::is_json(headers) {
+        return whole::answer(&state, &caller, key, request.into_body()).await;
+    }
+    if !LINES_TYPES.contains(&json::media_type(headers).as_slice()) {
+        return Err(Problem::new(Code::UnsupportedMediaType).detail(
+            "a batch is JSON, with `Content-Type: application/json`, or JSON Lines, with \
+             `Content-Type: application/jsonl`",
+        ));
+    }
+    if key.is_some() {
+        let detail = format!(
+            "lines have keys of their own, in `idempotency_key`: no {IDEMPOTENCY_KEY} here"
+        );
+        return Err(Problem::new(Code::IdempotencyKeyMisplaced).detail(detail));
+    }
+    let expects_word = headers.contains_key(header::EXPECT);
+    Ok(stream::answer(state, caller, request.into_body(), expects_word).await)
+}

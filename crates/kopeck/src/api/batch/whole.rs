@@ -1,0 +1,248 @@
+//! Owns a batch as one JSON object: read whole, handed in at once, answered in one piece.
+//!
+//! Never: more of an array than is asked for in memory, or a worker thread held for all of it.
+//! Bounds: `batch_bytes_max` a body that comes within the body timeout, [`SUBMISSIONS_MAX`]
+//! operations, [`BODIES_MAX`](super::BODIES_MAX) of them at a time.
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use ledger::{
+    Batch, BatchKey, BatchMode, BatchOutcome, BatchRefusal, Fingerprint, IdempotencyKey, Outcome,
+    Rejection, SUBMISSIONS_MAX, Submission,
+};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{OPERATIONS_A_TURN, discard, read, write};
+use crate::api::json;
+use crate::auth::Caller;
+use crate::idempotency::Replayed;
+use crate::problem::{Code, Problem};
+use crate::state::AppState;
+
+/// A batch as it is written. [`BatchBody`](super::describe::BatchBody) describes it.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked<'b> {
+    mode: Mode,
+    #[serde(borrow)]
+    operations: Operations<'b>,
+}
+
+/// A mode as it is written.
+#[derive(Debug, Clone, Copy)]
+struct Mode(BatchMode);
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match &*read::Text::deserialize(deserializer)?.0 {
+            "atomic" => Ok(Self(BatchMode::Atomic)),
+            "independent" => Ok(Self(BatchMode::Independent)),
+            other => Err(D::Error::unknown_variant(other, &["atomic", "independent"])),
+        }
+    }
+}
+
+/// The texts of as many operations as a batch may have; the rest is only counted.
+#[derive(Debug)]
+struct Operations<'b> {
+    texts: Vec<&'b RawValue>,
+    count: usize,
+}
+
+impl<'de: 'b, 'b> Deserialize<'de> for Operations<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Operations<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of operations")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut texts = Vec::new();
+                while texts.len() < SUBMISSIONS_MAX {
+                    match list.next_element()? {
+                        Some(text) => texts.push(text),
+                        None => return Ok(Operations { count: texts.len(), texts }),
+                    }
+                }
+                let mut count = texts.len();
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(Operations { texts, count })
+            }
+        }
+
+        deserializer.deserialize_seq(Reader)
+    }
+}
+
+/// What was read of a batch: the operations, and in place of those that could not be read, by index,
+/// what is wrong.
+struct Form {
+    mode: BatchMode,
+    submissions: Vec<Submission>,
+    refused: Vec<(usize, Problem)>,
+    key: Option<BatchKey>,
+}
+
+/// Answers a batch.
+pub(super) async fn answer(
+    state: &AppState,
+    caller: &Caller,
+    key: Option<IdempotencyKey>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let overloaded = || Problem::from(ledger::LedgerError::Overloaded);
+    let place = tokio::time::timeout(super::PLACE_WAIT_MAX, state.batches.bodies.acquire()).await;
+    let _place = place.ok().and_then(Result::ok).ok_or_else(overloaded)?;
+    let body = whole(state, body).await?;
+    let Form { mode, submissions, refused, key } = read_form(state, caller, key, &body).await?;
+    drop(body);
+    let outcome = if submissions.is_empty() && key.is_none() {
+        BatchOutcome::new(Ok(Vec::new()))
+    } else {
+        let room = state.batches.room(submissions.len());
+        let room = tokio::time::timeout(super::PLACE_WAIT_MAX, room).await;
+        let _room = room.map_err(|_| overloaded())?;
+        state.teller.submit_batch(Batch { mode, submissions, key }).await?
+    };
+    let replayed = outcome.replayed;
+    match outcome.decision {
+        Ok(outcomes) => {
+            let body = results(state, &outcomes, refused).await;
+            let mut response = Response::new(Body::from(body));
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(header::CONTENT_TYPE, json);
+            Ok((Replayed(replayed), response).into_response())
+        }
+        Err(BatchRefusal::KeyReused) => Err(Rejection::IdempotencyKeyReused.into()),
+        Err(BatchRefusal::Operation { index, rejection }) => {
+            Err(Problem::from(rejection).index(index).replayed(replayed))
+        }
+    }
+}
+
+/// Reads the body, within this route's own bounds.
+async fn whole(state: &AppState, mut body: Body) -> Result<Bytes, Problem> {
+    let limit = state.config.batch_bytes_max;
+    let too_large = || {
+        let detail = format!(
+            "the body of a batch has at most {limit} bytes; send more as JSON Lines, or in parts"
+        );
+        Problem::new(Code::BodyTooLarge).detail(detail)
+    };
+    if axum::body::HttpBody::size_hint(&body).lower() > limit as u64 {
+        discard(body).await;
+        return Err(too_large());
+    }
+    let whole = Limited::new(&mut body, limit).collect();
+    match tokio::time::timeout(state.config.body_timeout_seconds, whole).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            discard(body).await;
+            Err(too_large())
+        }
+        Ok(Err(_)) => {
+            Err(Problem::new(Code::MalformedRequest).detail("the body broke off or is malformed"))
+        }
+        Err(_) => Err(Problem::new(Code::RequestTimeout)),
+    }
+}
+
+async fn read_form(
+    state: &AppState,
+    caller: &Caller,
+    key: Option<IdempotencyKey>,
+    body: &[u8],
+) -> Result<Form, Problem> {
+    if body.is_empty() {
+        return Err(Problem::new(Code::MalformedJson).detail("the body is missing"));
+    }
+    let Asked { mode: Mode(mode), operations: Operations { texts, count } } = json::read(body)?;
+    if count == 0 {
+        return Err(Problem::new(Code::BatchEmpty).field("operations"));
+    }
+    if count > SUBMISSIONS_MAX {
+        let detail = format!(
+            "a batch has at most {SUBMISSIONS_MAX} operations, not {count}; send more as JSON Lines, or \
+             in parts"
+        );
+        return Err(Problem::new(Code::BatchTooLarge).detail(detail).field("operations"));
+    }
+    let currency = state.ledger.currency();
+    let mut fingerprint = key.as_ref().map(|_| Fingerprint::new(mode));
+    let mut submissions = Vec::with_capacity(texts.len());
+    let mut refused = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        if index % OPERATIONS_A_TURN == OPERATIONS_A_TURN - 1 {
+            // Others want this thread too.
+            tokio::task::yield_now().await;
+        }
+        match read::operation(text.get(), &caller.user, currency) {
+            Ok(submission) => {
+                if let Some(fingerprint) = &mut fingerprint {
+                    fingerprint.add(&submission);
+                }
+                submissions.push(submission);
+            }
+            Err(error) => {
+                let problem = read::refused(state, error);
+                if mode == BatchMode::Atomic {
+                    return Err(problem.index(index));
+                }
+                if let Some(fingerprint) = &mut fingerprint {
+                    fingerprint.add_unreadable(text.get());
+                }
+                refused.push((index, problem));
+            }
+        }
+    }
+    let key = key.zip(fingerprint).map(|(key, fingerprint)| BatchKey {
+        wallet: caller.user.wallet,
+        key,
+        fingerprint: fingerprint.finish(),
+    });
+    Ok(Form { mode, submissions, refused, key })
+}
+
+/// The answer's body: the outcomes, and between them, in their places, what could not be read.
+async fn results(
+    state: &AppState,
+    outcomes: &[Outcome],
+    refused: Vec<(usize, Problem)>,
+) -> Vec<u8> {
+    const RESULT_BYTES: usize = 96;
+    let currency = state.ledger.currency();
+    let count = outcomes.len() + refused.len();
+    let mut out = Vec::with_capacity(64 + count * RESULT_BYTES);
+    out.extend_from_slice(b"{\"status\":\"OK\",\"results\":[");
+    let mut outcomes = outcomes.iter();
+    let mut refused = refused.into_iter().peekable();
+    let mut succeeded = 0;
+    for index in 0..count {
+        if index % OPERATIONS_A_TURN == OPERATIONS_A_TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+        if index > 0 {
+            out.push(b',');
+        }
+        if let Some((_, problem)) = refused.next_if(|(place, _)| *place == index) {
+            write::problem(&mut out, None, write::Status::Refused, &problem, false);
+        } else if let Some(outcome) = outcomes.next() {
+            succeeded += u64::from(write::outcome(&mut out, None, outcome, currency));
+        }
+    }
+    out.extend_from_slice(b"],\"succeeded\":");
+    write::number(&mut out, succeeded);
+    out.extend_from_slice(b",\"refused\":");
+    write::number(&mut out, count as u64 - succeeded);
+    out.push(b'}');
+    out
+}

@@ -1,0 +1,140 @@
+//! Owns the writing of results: an object for each operation, into one buffer.
+//!
+//! Never: a value in between, or a float. Bounds: a result is a few hundred bytes.
+
+use ledger::{Balance, Currency, OperationKind, Outcome};
+
+use crate::problem::Problem;
+
+/// What a result says in `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    /// A rule, or the form: nothing was done.
+    Refused,
+    /// Nobody knows whether it was done.
+    Unknown,
+    /// No more results will come; nothing was done of what has none.
+    Ended,
+}
+
+impl Status {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// Writes an operation's outcome; of a line, with its index. True when it was done.
+pub(super) fn outcome(
+    out: &mut Vec<u8>,
+    index: Option<u64>,
+    outcome: &Outcome,
+    currency: Currency,
+) -> bool {
+    let transfer = match &outcome.decision {
+        Ok(transfer) => transfer,
+        Err(rejection) => {
+            problem(out, index, Status::Refused, &(*rejection).into(), outcome.replayed);
+            return false;
+        }
+    };
+    let side = match transfer.kind {
+        OperationKind::Deposit => transfer.credit,
+        OperationKind::Transfer => transfer.debit,
+    };
+    begin(out, index, "OK");
+    out.extend_from_slice(b",\"operation_id\":");
+    number(out, transfer.id.get());
+    out.extend_from_slice(b",\"wallet_id\":");
+    number(out, side.wallet.get());
+    out.extend_from_slice(b",\"balance\":");
+    balance(out, side.balance, currency);
+    end(out, outcome.replayed);
+    true
+}
+
+/// Writes what is wrong, as problems have it.
+pub(super) fn problem(
+    out: &mut Vec<u8>,
+    index: Option<u64>,
+    status: Status,
+    problem: &Problem,
+    replayed: bool,
+) {
+    begin(out, index, status.word());
+    let fields =
+        [("code", problem.code()), ("title", problem.title()), ("detail", problem.detail_text())];
+    for (name, value) in fields.into_iter().chain(problem.field_name().map(|it| ("field", it))) {
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        // Writing a text into a buffer cannot fail.
+        let _ = serde_json::to_writer(&mut *out, value);
+    }
+    end(out, replayed);
+}
+
+/// Writes a number.
+pub(super) fn number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn begin(out: &mut Vec<u8>, index: Option<u64>, status: &str) {
+    out.push(b'{');
+    if let Some(index) = index {
+        out.extend_from_slice(b"\"index\":");
+        number(out, index);
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"status\":\"");
+    out.extend_from_slice(status.as_bytes());
+    out.push(b'"');
+}
+
+fn end(out: &mut Vec<u8>, replayed: bool) {
+    if replayed {
+        out.extend_from_slice(b",\"replayed\":true");
+    }
+    out.push(b'}');
+}
+
+/// As [`Units`](ledger::Units) writes it, but without a text in between.
+fn balance(out: &mut Vec<u8>, balance: Balance, currency: Currency) {
+    if balance.minor() < 0 {
+        out.push(b'-');
+    }
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(balance.minor().unsigned_abs()).as_bytes();
+    let exponent = currency.exponent();
+    let (whole, fraction) = digits.split_at(digits.len().saturating_sub(exponent));
+    out.extend_from_slice(if whole.is_empty() { b"0" } else { whole });
+    if exponent > 0 {
+        out.push(b'.');
+        out.extend(std::iter::repeat_n(b'0', exponent - fraction.len()));
+        out.extend_from_slice(fraction);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn balances_are_written_as_everywhere() {
+        for code in ["RUB", "JPY", "KWD", "CLF"] {
+            let currency = Currency::parse(code).unwrap();
+            for minor in [0, 1, 9, 10, 99, 100, 101, 1_000, 12_345, 999_999_999_999_999] {
+                for minor in [minor, -minor] {
+                    let expected = Balance::from_minor(minor).unwrap();
+                    let mut found = Vec::new();
+                    balance(&mut found, expected, currency);
+                    let found = String::from_utf8(found).unwrap();
+                    assert_eq!(found, expected.in_units(currency).to_string(), "{code}");
+                }
+            }
+        }
+    }
+}
