@@ -70,9 +70,10 @@ impl Usage {
     }
 }
 
-/// A checkpoint syncs the log before each of its two copies at least, the data file twice, and the
-/// log's head when it starts again: about five, as strace counts them too.
-pub(super) const CHECKPOINT_FSYNCS: u64 = 5;
+/// A checkpoint copies the log in four parts, and syncs the log before each and the data file after
+/// it; then the rest with the gate shut, and the log's head when it starts again. Fewer where parts
+/// run together.
+pub(super) const CHECKPOINT_FSYNCS: u64 = 11;
 
 /// The most memory that a process ever had at a time, in bytes.
 pub(super) fn memory_peak_bytes(process: &str) -> Option<u64> {
