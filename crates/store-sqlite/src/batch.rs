@@ -38,7 +38,7 @@ impl Desk<'_> {
         let wallet = key.wallet.get().cast_signed();
         let mark = self.links.marker().mark(wallet, key.key.as_str());
         match self.recorded(wallet, (&key.key, mark))? {
-            Some(Recorded::Batch(number)) => return self.batch_again(number, &key),
+            Some(Recorded::Batch(number)) => return self.batch_again(number, &key, &submissions),
             Some(_) => return Ok(BatchOutcome::new(Err(BatchRefusal::KeyReused))),
             None => {}
         }
@@ -143,7 +143,12 @@ impl Desk<'_> {
     }
 
     /// The recorded answer, if it is the same request.
-    fn batch_again(&self, number: u64, key: &BatchKey) -> rusqlite::Result<BatchOutcome> {
+    fn batch_again(
+        &self,
+        number: u64,
+        key: &BatchKey,
+        submissions: &[Submission],
+    ) -> rusqlite::Result<BatchOutcome> {
         let record = batch_record::select(self.connection, number)?;
         if record.fingerprint != key.fingerprint {
             return Ok(BatchOutcome::new(Err(BatchRefusal::KeyReused)));
@@ -154,6 +159,16 @@ impl Desk<'_> {
                 let mut outcomes = Vec::new();
                 for part in parts {
                     self.read_part(number, part, &mut outcomes)?;
+                }
+                // It is the same request, so these are the outcomes of its operations, or the row is
+                // not what was recorded.
+                if outcomes.len() != submissions.len()
+                    || !outcomes.iter().zip(submissions).all(|(outcome, submission)| {
+                        let transfer = outcome.decision.as_ref().ok();
+                        transfer.is_none_or(|transfer| transfer.pays_as(&submission.operation))
+                    })
+                {
+                    return Err(rows::damage(RecordDamage(number)));
                 }
                 Ok(outcomes)
             }

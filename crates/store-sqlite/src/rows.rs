@@ -152,8 +152,11 @@ pub(crate) fn is_batch_key(row: &Row<'_>) -> rusqlite::Result<bool> {
 /// The columns that [`read_refusal`] reads, in its order.
 pub(crate) const SELECT_REFUSAL: &str =
     "SELECT refusal_id, kind, debit_wallet_id, credit_wallet_id, amount_minor, details, external_id,
-            code
-     FROM refusal WHERE refusal_id = ? AND debit_wallet_id = ? AND idempotency_key = ?";
+            code, idempotency_key
+     FROM refusal WHERE refusal_id = ?";
+
+/// The column of [`SELECT_REFUSAL`] that has the key.
+pub(crate) const REFUSAL_KEY: usize = 8;
 
 /// All refusals after an id, so many at most, in their order.
 pub(crate) const SELECT_REFUSALS_AFTER: &str =
@@ -214,6 +217,11 @@ fn read_kind(number: i64) -> Option<OperationKind> {
 
 pub(crate) fn damaged(operation: u64, column: usize) -> rusqlite::Error {
     conversion_failure(column, RowDamage { operation, column })
+}
+
+/// The row of a refusal is not what was recorded, or is not there.
+pub(crate) fn damaged_refusal(refusal: u64, column: usize) -> rusqlite::Error {
+    conversion_failure(column, RefusalDamage { refusal, column })
 }
 
 /// A damage as SQLite's kind of error: whoever meets it halts.

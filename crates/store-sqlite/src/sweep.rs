@@ -20,6 +20,10 @@ const OPERATIONS_A_BLOCK: u64 = 96;
 /// One block is looked at for so many; untouched ones cost next to nothing.
 const OPERATIONS_A_LOOK: u64 = 16;
 
+/// A slice is for so many at most: after a crash, what lags is written over many commits and not in
+/// the first. More than a batch has, so it always catches up.
+const OPERATIONS_A_SLICE_MAX: u64 = 16_384;
+
 /// Where the sweep stands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sweep {
@@ -29,7 +33,7 @@ pub(crate) struct Sweep {
     round_began: u64,
     /// What is kept holds every operation up to this one.
     mark: u64,
-    /// The newest operation when the last slice was written.
+    /// The operation up to which slices were written.
     swept: u64,
 }
 
@@ -42,11 +46,11 @@ impl Sweep {
     /// only if, that transaction commits.
     pub(crate) fn advance(&mut self, connection: &Connection, book: &Book) -> rusqlite::Result<()> {
         let last = book.last_operation().map_or(0, OperationId::get);
-        let operations = last - self.swept;
+        let operations = (last - self.swept).min(OPERATIONS_A_SLICE_MAX);
         if operations < OPERATIONS_BETWEEN_SLICES_MIN {
             return Ok(());
         }
-        self.swept = last;
+        self.swept += operations;
         let (writes_max, seen_max) =
             (operations / OPERATIONS_A_BLOCK, operations / OPERATIONS_A_LOOK);
         self.write_slice(connection, book, writes_max, seen_max)

@@ -336,7 +336,7 @@ impl Desk<'_> {
         }
         // It may have been decided just now, in this batch.
         self.rows.flush()?;
-        self.keys.find(self.connection, wallet, key)
+        self.keys.find(self.connection, wallet, (key, mark))
     }
 
     pub(crate) fn append(

@@ -83,15 +83,21 @@ fn explain<'b, T: Deserialize<'b>>(text: &'b str, error: &serde_json::Error) -> 
         ("duplicate field `", Code::DuplicateField),
     ] {
         if let Some(rest) = message.strip_prefix(start) {
-            let field = rest.split('`').next().unwrap_or_default().to_owned();
-            return Problem::new(code).detail(message.to_owned()).field(field);
+            let field = rest.split('`').next().unwrap_or_default();
+            return Problem::new(code).detail(short(message)).field(short(field));
         }
     }
     // The value itself is left out of the answer: it may be a password.
     let mut reader = serde_json::Deserializer::from_str(text);
     let field = serde_path_to_error::deserialize::<_, T>(&mut reader).err();
     let field = field.map(|error| error.path().to_string()).unwrap_or_default();
-    wrong_type(field, "a value of the type that the documentation gives")
+    wrong_type(short(&field), "a value of the type that the documentation gives")
+}
+
+/// The beginning of what a client wrote: an answer must not grow with the request.
+fn short(text: &str) -> String {
+    const CHARS_MAX: usize = 200;
+    text.chars().take(CHARS_MAX).collect()
 }
 
 /// A field is not of the type it should be.
@@ -148,6 +154,10 @@ mod tests {
             Some("amount"),
         );
         check("{\"wallet_id\": 2, \"amount\": 1, \"details\": 7}", "wrong_type", Some("details"));
+        let long = "x".repeat(100_000);
+        let long = format!("{{\"{long}\": 1}}");
+        let problem = read::<TransferBody<'_>>(long.as_bytes());
+        assert!(problem.unwrap_err().field_name().is_some_and(|name| name.len() == 200));
         assert_eq!(read::<TransferBody<'_>>(b"\xff").unwrap_err().code(), "malformed_json");
     }
 

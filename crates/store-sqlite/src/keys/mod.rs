@@ -174,10 +174,10 @@ impl Keys {
         &mut self,
         connection: &Connection,
         wallet: i64,
-        key: &IdempotencyKey,
+        (key, mark): (&IdempotencyKey, u64),
     ) -> rusqlite::Result<Option<Recorded>> {
         while let Some(row) = self.found.pop() {
-            if let Some(recorded) = self.read(connection, row, wallet, key)? {
+            if let Some(recorded) = self.read(connection, row, mark, (wallet, key))? {
                 self.found.clear();
                 return Ok(Some(recorded));
             }
@@ -198,34 +198,52 @@ impl Keys {
         Ok(())
     }
 
-    /// The decision in a row, if it was made under this very key.
+    /// The decision in a row of this mark, if it was made under this very key. The row must be what was
+    /// recorded: a key that was changed in it would else be a key that was never used.
     fn read(
         &self,
         connection: &Connection,
         row: RowRef,
-        wallet: i64,
-        key: &IdempotencyKey,
+        mark: u64,
+        (wallet, key): (i64, &IdempotencyKey),
     ) -> rusqlite::Result<Option<Recorded>> {
         let number = row.number().cast_signed();
         if row.is_refusal() {
-            return connection
+            let found = connection
                 .prepare_cached(rows::SELECT_REFUSAL)?
-                .query_row((number, wallet, key.as_str()), |found| {
+                .query_row([number], |found| {
+                    let payer = found.get(2)?;
+                    let kept = found.get_ref(rows::REFUSAL_KEY)?.as_str()?;
+                    if self.links.marker().mark(payer, kept) != mark {
+                        return Err(rows::damaged_refusal(row.number(), rows::REFUSAL_KEY));
+                    }
+                    if (payer, kept) != (wallet, key.as_str()) {
+                        return Ok(None);
+                    }
                     if rows::is_batch_key(found)? {
-                        return Ok(Recorded::Batch(row.number()));
+                        return Ok(Some(Recorded::Batch(row.number())));
                     }
                     let (operation, rejection) = rows::read_refusal(found)?;
-                    Ok(Recorded::Refusal(operation, rejection))
+                    Ok(Some(Recorded::Refusal(operation, rejection)))
                 })
-                .optional();
+                .optional()?;
+            return match found {
+                Some(recorded) => Ok(recorded),
+                // Older than the window, and deleted.
+                None if row.number() <= self.shelf.forgettable_refusal() => Ok(None),
+                None => Err(rows::damaged_refusal(row.number(), 0)),
+            };
         }
-        let kept = rows::select_kept(connection, number)?;
+        let Some(kept) = rows::select_kept(connection, number)? else {
+            return Err(rows::damaged(row.number(), 0));
+        };
         let same = |kept: &KeptTransfer| {
             kept.key.as_deref() == Some(key.as_str())
                 && kept.transfer.debit.wallet.get().cast_signed() == wallet
         };
-        let kept = kept.filter(same);
-        kept.map(|kept| verified(connection, self.links, kept).map(Recorded::Transfer)).transpose()
+        let is_same = same(&kept);
+        let transfer = verified(connection, self.links, kept)?;
+        Ok(is_same.then_some(Recorded::Transfer(transfer)))
     }
 
     /// A transfer was appended, under a key of this mark, or without one.

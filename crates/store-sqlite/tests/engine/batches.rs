@@ -338,3 +338,17 @@ fn a_damaged_record_is_named() {
         assert_eq!(codes, [code], "{damage}");
     }
 }
+
+#[test]
+fn a_record_of_other_operations_is_not_told() {
+    let engine = engine_with(100);
+    let first = under("first", batch(Independent, &[pay(3, 1), pay(3, 2)]));
+    assert!(!ask(&engine, first.clone()).replayed);
+    ask(&engine, batch(Independent, &[pay(4, 5), pay(4, 6)]));
+    assert!(ask(&engine, first.clone()).replayed);
+    let shift = "UPDATE batch SET outcomes = '4-5'";
+    assert_eq!(connect(engine.dir()).execute(shift, ()).unwrap(), 1);
+    let error = wait(engine.store.submit_batch(first)).unwrap_err();
+    assert!(matches!(error, LedgerError::OutcomeUnknown(_)), "{error}");
+    assert!(wait(engine.store.halted()).contains("batch"));
+}

@@ -338,3 +338,24 @@ fn a_book_that_ends_before_what_a_file_knows_is_damaged() {
     let error = engine.reopen_after(|file| file.execute_batch(cut).unwrap()).err().unwrap();
     assert!(error.to_string().contains("ends with operation 1000, but"), "{error}");
 }
+
+/// A key that is not what it was would else be a key that was never used, and its request done again.
+#[test]
+fn a_key_that_was_changed_in_its_row_is_damage() {
+    let check = |amount: i64, edit: &str, damage: &str| {
+        let engine = Engine::with_people(2);
+        engine.deposit(2, 100).unwrap();
+        let request = keyed(submission(OperationKind::Transfer, 2, 3, amount), "first");
+        assert!(!engine.submit(request.clone()).replayed);
+        connect(engine.dir()).execute(edit, ()).unwrap();
+        let error = wait(engine.store.submit(vec![request])).unwrap_err();
+        assert!(error.to_string().contains(damage), "{error}");
+        assert!(wait(engine.store.halted()).contains(damage));
+    };
+    let transfer = "UPDATE transfer SET idempotency_key = 'other' WHERE operation_id = 2";
+    check(60, transfer, "operation 2");
+    check(60, "DELETE FROM transfer WHERE operation_id = 2", "operation 2");
+    check(600, "UPDATE refusal SET idempotency_key = 'other'", "refusal 1 is damaged");
+    check(600, "UPDATE refusal SET debit_wallet_id = 3", "refusal 1 is damaged");
+    check(600, "DELETE FROM refusal", "refusal 1 is damaged");
+}

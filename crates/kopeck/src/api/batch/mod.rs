@@ -11,7 +11,8 @@ mod stream;
 mod whole;
 mod write;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,7 +20,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
 use http_body_util::BodyExt;
-use ledger::SUBMISSIONS_MAX;
+use ledger::{SUBMISSIONS_MAX, UserId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::describe::{BatchAnswer, BatchBody};
@@ -35,6 +36,8 @@ pub(crate) const PATH: &str = "/api/transfers/batch";
 
 /// Bodies of whole batches that are in memory at a time.
 const BODIES_MAX: usize = 64;
+/// Of them, so many of one user.
+const BODIES_PER_USER_MAX: usize = 16;
 
 /// How long a whole batch waits for a place before it is refused with 503.
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -53,6 +56,7 @@ const LINES_TYPES: [&[u8]; 3] =
 #[derive(Debug)]
 pub(crate) struct Batches {
     bodies: Semaphore,
+    by_user: Mutex<HashMap<UserId, usize>>,
     room: Arc<Semaphore>,
     room_operations: usize,
 }
@@ -64,9 +68,22 @@ impl Batches {
         let room_operations = half.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
         Self {
             bodies: Semaphore::new(BODIES_MAX),
+            by_user: Mutex::default(),
             room: Arc::new(Semaphore::new(room_operations)),
             room_operations,
         }
+    }
+
+    /// A user's turn with one more whole body, if there are not too many of theirs already: nobody takes
+    /// all the places.
+    fn turn(&self, user: UserId) -> Option<Turn<'_>> {
+        let mut by_user = self.by_user.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = by_user.entry(user).or_default();
+        if *count >= BODIES_PER_USER_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Turn { batches: self, user })
     }
 
     /// Waits for room for so many operations, first come, first served. Dropped, it is free again.
@@ -77,6 +94,24 @@ impl Batches {
             Ok(room) => room,
             // Nobody closes it.
             Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// One of a user's whole bodies; dropped when it is answered.
+struct Turn<'b> {
+    batches: &'b Batches,
+    user: UserId,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut by_user = self.batches.by_user.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_user.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                by_user.remove(&self.user);
+            }
         }
     }
 }

@@ -94,6 +94,8 @@ pub(super) async fn answer(
 impl Import {
     /// The next results; `None` at the end.
     async fn next(&mut self) -> Option<Vec<u8>> {
+        // Until now it was the client who did not take results.
+        self.lines.restart_clock();
         loop {
             if self.stopped.is_some() && self.in_flight.is_empty() {
                 return self.say_end().await;
@@ -156,6 +158,8 @@ impl Import {
         let pending = Self::hand_in(&self.state, submissions).await;
         let outcome = tokio::spawn(outcome(pending, room));
         self.in_flight.push_back(Chunk { first, lines, refused, outcome });
+        // It was we who waited, for room.
+        self.lines.restart_clock();
     }
 
     /// Hands in operations; where there is no room for them, again a little later.

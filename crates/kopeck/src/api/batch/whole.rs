@@ -100,6 +100,7 @@ pub(super) async fn answer(
     body: Body,
 ) -> Result<Response, Problem> {
     let overloaded = || Problem::from(ledger::LedgerError::Overloaded);
+    let _turn = state.batches.turn(caller.user.id).ok_or_else(overloaded)?;
     let place = tokio::time::timeout(super::PLACE_WAIT_MAX, state.batches.bodies.acquire()).await;
     let _place = place.ok().and_then(Result::ok).ok_or_else(overloaded)?;
     let body = whole(state, body).await?;
