@@ -1,8 +1,9 @@
 //! Owns the moving of money in batches: as one JSON object, or as JSON Lines without an end.
 //!
 //! Never: a decision (the ledger decides), or a body that the edge has read: this route reads its own,
-//! after the caller is known. Bounds: [`BODIES_MAX`] whole bodies at a time; of what may wait for the
-//! ledger, batches take half at most, so that single requests find room beside any import.
+//! after the caller is known. Bounds: [`BODIES_MAX`] whole bodies at a time, and
+//! [`BODIES_PER_USER_MAX`] of one user; of what may wait for the ledger, batches take half at most, so
+//! that single requests find room beside any import.
 
 pub(super) mod describe;
 mod lines;
