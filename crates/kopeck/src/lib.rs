@@ -27,6 +27,7 @@ mod sheet;
 mod state;
 mod statement;
 mod telemetry;
+mod turns;
 mod web;
 
 use std::io::{IsTerminal, Write};

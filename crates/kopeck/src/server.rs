@@ -6,11 +6,10 @@
 //! again; a stop that takes at most the shutdown time. HTTP/1.1 only: the header
 //! timeout runs from a connection's first moment, which sniffing for HTTP/2 would not allow.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Request;
@@ -26,6 +25,7 @@ use tokio_io_timeout::TimeoutWriter;
 
 use crate::auth::Peer;
 use crate::state::AppState;
+use crate::turns::{Turn, Turns};
 
 /// The greatest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 32 * 1_024;
@@ -93,21 +93,19 @@ pub(crate) async fn serve<F: Future<Output = Response> + Send + 'static>(
     }
 }
 
-/// How many connections each address has; addresses that have none are not there.
-type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
-
 /// Counts connections, in all and by address.
 struct Connections {
     state: AppState,
     all: Arc<Semaphore>,
-    by_address: Counts,
+    by_address: Turns<IpAddr>,
 }
 
 /// A connection's place; dropped when it ends.
 struct Held {
     state: AppState,
+    // Given back in this order, so that who is let in next finds the address's place free.
+    _by_address: Option<Turn<IpAddr>>,
     _all: OwnedSemaphorePermit,
-    by_address: Option<(IpAddr, Counts)>,
 }
 
 impl Connections {
@@ -122,7 +120,7 @@ impl Connections {
             all: Arc::new(Semaphore::new(
                 state.config.connections_max.clamp(1, Semaphore::MAX_PERMITS),
             )),
-            by_address: Arc::default(),
+            by_address: Turns::new(),
         }
     }
 
@@ -153,31 +151,18 @@ impl Connections {
 
     fn hold(&self, address: IpAddr, all: OwnedSemaphorePermit) -> Option<Held> {
         let config = &self.state.config;
-        let mut by_address = None;
-        if !config.trusted_proxy.iter().any(|net| net.contains(&address)) {
-            let mut counts = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = counts.entry(address).or_default();
-            if *count >= config.connections_per_address_max.max(1) {
-                return None;
-            }
-            *count += 1;
-            by_address = Some((address, Arc::clone(&self.by_address)));
-        }
+        let by_address = if config.trusted_proxy.iter().any(|net| net.contains(&address)) {
+            None
+        } else {
+            Some(self.by_address.take(address, config.connections_per_address_max)?)
+        };
         self.state.metrics.connections.inc();
-        Some(Held { state: self.state.clone(), _all: all, by_address })
+        Some(Held { state: self.state.clone(), _by_address: by_address, _all: all })
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.state.metrics.connections.dec();
-        let Some((address, counts)) = &self.by_address else { return };
-        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(address);
-            }
-        }
     }
 }

@@ -12,8 +12,7 @@ mod stream;
 mod whole;
 mod write;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -31,6 +30,7 @@ use crate::auth::Caller;
 use crate::idempotency::{IDEMPOTENCY_KEY, Key};
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
+use crate::turns::{Turn, Turns};
 
 /// The route, whose bodies the edge leaves alone.
 pub(crate) const PATH: &str = "/api/transfers/batch";
@@ -57,7 +57,7 @@ const LINES_TYPES: [&[u8]; 3] =
 #[derive(Debug)]
 pub(crate) struct Batches {
     bodies: Semaphore,
-    by_user: Mutex<HashMap<UserId, usize>>,
+    by_user: Turns<UserId>,
     room: Arc<Semaphore>,
     room_operations: usize,
 }
@@ -69,7 +69,7 @@ impl Batches {
         let room_operations = half.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
         Self {
             bodies: Semaphore::new(BODIES_MAX),
-            by_user: Mutex::default(),
+            by_user: Turns::new(),
             room: Arc::new(Semaphore::new(room_operations)),
             room_operations,
         }
@@ -77,14 +77,8 @@ impl Batches {
 
     /// A user's turn with one more whole body, if there are not too many of theirs already: nobody takes
     /// all the places.
-    fn turn(&self, user: UserId) -> Option<Turn<'_>> {
-        let mut by_user = self.by_user.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = by_user.entry(user).or_default();
-        if *count >= BODIES_PER_USER_MAX {
-            return None;
-        }
-        *count += 1;
-        Some(Turn { batches: self, user })
+    fn turn(&self, user: UserId) -> Option<Turn<UserId>> {
+        self.by_user.take(user, BODIES_PER_USER_MAX)
     }
 
     /// Waits for room for so many operations, first come, first served. Dropped, it is free again.
@@ -95,24 +89,6 @@ impl Batches {
             Ok(room) => room,
             // Nobody closes it.
             Err(_) => std::future::pending().await,
-        }
-    }
-}
-
-/// One of a user's whole bodies; dropped when it is answered.
-struct Turn<'b> {
-    batches: &'b Batches,
-    user: UserId,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut by_user = self.batches.by_user.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_user.get_mut(&self.user) {
-            *count -= 1;
-            if *count == 0 {
-                by_user.remove(&self.user);
-            }
         }
     }
 }
