@@ -9,6 +9,7 @@ mod api;
 mod auth;
 mod bank;
 mod bench;
+mod busy_poll;
 mod clock;
 mod commands;
 mod config;
@@ -124,6 +125,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let made = bank::ensure(&*state.people, &state.auth.passwords, BankEnvironment::read()).await?;
     announce(&state.config, &listener, &recovered, made)?;
     tokio::spawn(forget_sessions(state.clone()));
+    let polled = state.clone();
+    tokio::spawn(async move { polled.teller.busy_poll.run().await });
 
     let stopped = async {
         tokio::select! {

@@ -12,6 +12,7 @@ use ledger::{
 };
 
 use crate::auth::Caller;
+use crate::busy_poll::BusyPoll;
 use crate::telemetry::Metrics;
 
 /// How long an outcome is waited for. Longer, and nobody knows what became of it.
@@ -64,13 +65,15 @@ pub(crate) struct Order {
 /// Takes what callers ask for to the ledger, and counts the outcomes.
 pub(crate) struct Teller {
     ledger: Arc<dyn Ledger>,
+    /// Told of every operation that is under way.
+    pub(crate) busy_poll: BusyPoll,
     metrics: Arc<Metrics>,
 }
 
 impl Teller {
     /// A teller of this ledger.
-    pub(crate) fn new(ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Self {
-        Self { ledger, metrics }
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, busy_poll: BusyPoll, metrics: Arc<Metrics>) -> Self {
+        Self { ledger, busy_poll, metrics }
     }
 
     /// Money from outside, brought in by the bank into a wallet.
@@ -139,6 +142,7 @@ impl Teller {
     ) -> Result<Moved, MoneyError> {
         let debit = caller.user.wallet;
         let operation = Operation { kind, debit, credit, amount, details, external_id };
+        let under_way = self.busy_poll.enter();
         let outcome = self.ledger.submit(vec![Submission { operation, key }]);
         let outcome = match tokio::time::timeout(OUTCOME_WAIT_MAX, outcome).await {
             Ok(outcomes) => outcomes.and_then(|mut outcomes| {
@@ -149,6 +153,7 @@ impl Teller {
                 Err(LedgerError::OutcomeUnknown("the engine did not answer in time".to_owned()))
             }
         };
+        drop(under_way);
         let moved = outcome.map_err(MoneyError::from).and_then(|outcome| match outcome {
             Outcome { decision: Ok(transfer), replayed } => Ok(Moved { transfer, replayed }),
             Outcome { decision: Err(rejection), replayed } => {

@@ -13,6 +13,7 @@ use crate::api::{Batches, LastCheckpoint};
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::auth::{Auth, Expiry, Sessions};
+use crate::busy_poll::BusyPoll;
 use crate::config::Serve;
 use crate::money::Teller;
 use crate::telemetry::Metrics;
@@ -79,7 +80,8 @@ impl AppState {
             Sessions::new(Arc::clone(&people), config.sessions_cached, expiry),
             throttle,
         );
-        let teller = Teller::new(Arc::clone(&ledger), Arc::clone(&metrics));
+        let busy_poll = BusyPoll::new(config.busy_poll_microseconds);
+        let teller = Teller::new(Arc::clone(&ledger), busy_poll, Arc::clone(&metrics));
         Ok(Self(Arc::new(Shared {
             auth,
             teller,
