@@ -8,9 +8,10 @@
 
 use std::sync::LazyLock;
 
-use ledger::{Details, ExternalId, IdempotencyKey, Link, OperationId, Transfer};
+use ledger::{Details, ExternalId, IdempotencyKey, OperationId};
 use rusqlite::{CachedStatement, Connection, Statement};
 
+use crate::hasher::Row;
 use crate::rows;
 
 /// The quickest of 1, 8 and 32, as measured; most of it comes with the first 8.
@@ -24,19 +25,12 @@ static INSERT_MANY: LazyLock<String> = LazyLock::new(|| {
     format!("INSERT INTO transfer VALUES {}", vec![row; ROWS_A_STATEMENT].join(","))
 });
 
-/// A row that waits.
-struct Waiting {
-    transfer: Transfer,
-    key: Option<IdempotencyKey>,
-    link: Link,
-}
-
 /// Appends transfers in one open transaction.
 pub(crate) struct Appender<'c> {
     connection: &'c Connection,
     one: CachedStatement<'c>,
     many: CachedStatement<'c>,
-    waiting: Vec<Waiting>,
+    waiting: Vec<Row>,
 }
 
 impl<'c> Appender<'c> {
@@ -50,13 +44,8 @@ impl<'c> Appender<'c> {
     }
 
     /// Appends a transfer, now or a little later.
-    pub(crate) fn push(
-        &mut self,
-        transfer: Transfer,
-        key: Option<IdempotencyKey>,
-        link: Link,
-    ) -> rusqlite::Result<()> {
-        self.waiting.push(Waiting { transfer, key, link });
+    pub(crate) fn push(&mut self, row: Row) -> rusqlite::Result<()> {
+        self.waiting.push(row);
         if self.waiting.len() < ROWS_A_STATEMENT {
             return Ok(());
         }
@@ -92,8 +81,8 @@ impl<'c> Appender<'c> {
 }
 
 /// Binds a row to 13 parameters, from the `first` one on.
-fn bind(insert: &mut Statement<'_>, first: usize, row: &Waiting) -> rusqlite::Result<()> {
-    let Waiting { transfer, key, link } = row;
+fn bind(insert: &mut Statement<'_>, first: usize, row: &Row) -> rusqlite::Result<()> {
+    let Row { transfer, key, mark: _, link } = row;
     let id = |id: OperationId| id.get().cast_signed();
     insert.raw_bind_parameter(first, rows::kind_number(transfer.kind))?;
     insert.raw_bind_parameter(first + 1, transfer.debit.wallet.get().cast_signed())?;

@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 
 use ledger::{
-    Batch, BatchKey, BatchMode, BatchOutcome, BatchRefusal, Outcome, Rejection, Submission,
-    Transfer, WalletId,
+    Batch, BatchKey, BatchMode, BatchOutcome, BatchRefusal, IdempotencyKey, Outcome, Rejection,
+    Submission, Transfer, WalletId,
 };
 
 use crate::batch_record::{self, Part, RecordDamage};
@@ -97,7 +97,9 @@ impl Desk<'_> {
             if let Outcome { decision: Ok(transfer), replayed: false } = outcome {
                 let wallet = operation.debit.get().cast_signed();
                 let marker = self.links.marker();
-                let key = key.as_ref().map(|key| (key, marker.mark(wallet, key.as_str())));
+                let marked =
+                    |key: &IdempotencyKey| (key.clone(), marker.mark(wallet, key.as_str()));
+                let key = key.as_ref().map(marked);
                 self.append(transfer, key)?;
             }
         }

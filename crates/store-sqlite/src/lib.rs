@@ -20,6 +20,7 @@ mod export;
 #[cfg(test)]
 mod full_disk;
 mod gate;
+mod hasher;
 mod heads;
 mod key_mark;
 mod keys;

@@ -23,6 +23,7 @@ use crate::checkpoint::{Bell, Checkpoints};
 use crate::connection::{connect_to_read, connect_to_write};
 use crate::directory::Directory;
 use crate::gate::Gate;
+use crate::hasher::Hasher;
 use crate::heads::Heads;
 use crate::keys::Keys;
 use crate::keys::shelf::{Horizon, Keeper, Shelf};
@@ -277,7 +278,7 @@ impl SqliteStore {
         let writer = Writer {
             connection,
             book: state.book,
-            chain: state.chain,
+            hasher: Hasher::start(state.chain).map_err(unusable)?,
             links,
             keys,
             key_window: window,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ledger::{
-    Batch, BatchOutcome, Book, Chain, IdempotencyKey, LedgerError, NewUser, Operation, Outcome,
-    Rejection, SUBMISSIONS_MAX, SignUpRefusal, Submission, Timestamp, Transfer, User,
+    Batch, BatchOutcome, Book, IdempotencyKey, LedgerError, NewUser, Operation, Outcome, Rejection,
+    SUBMISSIONS_MAX, SignUpRefusal, Submission, Timestamp, Transfer, User,
 };
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use tokio::sync::{oneshot, watch};
@@ -18,6 +18,7 @@ use crate::append::Appender;
 use crate::chain::Links;
 use crate::checkpoint::Bell;
 use crate::gate::Gate;
+use crate::hasher::{Hashed, Hasher, Row};
 use crate::heads::Heads;
 use crate::keys::{self, Keys, Recorded};
 use crate::people::{self, PeopleWrite};
@@ -82,7 +83,7 @@ impl From<rusqlite::Error> for Failure {
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) book: Book,
-    pub(crate) chain: Chain,
+    pub(crate) hasher: Hasher,
     pub(crate) links: Links,
     pub(crate) keys: Keys,
     pub(crate) key_window: Duration,
@@ -129,7 +130,7 @@ impl Writer {
                         }
                     };
                     self.book.roll_back();
-                    self.chain.roll_back();
+                    self.hasher.roll_back();
                     self.keys.roll_back();
                     self.sweep = sweep;
                     batch.drain(..).for_each(|work| refuse_work(work, &error));
@@ -157,8 +158,8 @@ impl Writer {
         match result {
             Ok(()) => {
                 self.book.commit();
-                self.chain.commit();
-                self.keys.commit(self.chain.last());
+                let link = self.hasher.commit();
+                self.keys.commit(link);
                 Ok(())
             }
             Err(failure) => {
@@ -184,7 +185,7 @@ impl Writer {
         let mut desk = Desk {
             connection: &self.connection,
             book: &mut self.book,
-            chain: &mut self.chain,
+            hasher: &mut self.hasher,
             links: self.links,
             keys: &mut self.keys,
             key_window: self.key_window,
@@ -196,7 +197,7 @@ impl Writer {
             decided.extend(done);
             result?;
         }
-        desk.rows.flush()?;
+        desk.flush()?;
         drop(desk);
         self.keys.forget(&self.connection)?;
         self.sweep.advance(&self.connection, &self.book)?;
@@ -241,7 +242,7 @@ impl Writer {
 pub(crate) struct Desk<'w> {
     pub(crate) connection: &'w Connection,
     pub(crate) book: &'w mut Book,
-    chain: &'w mut Chain,
+    hasher: &'w mut Hasher,
     pub(crate) links: Links,
     pub(crate) keys: &'w mut Keys,
     key_window: Duration,
@@ -293,9 +294,12 @@ impl Desk<'_> {
         let key = crate::planted::ignore(key);
         let wallet = operation.debit.get().cast_signed();
         let marker = self.links.marker();
-        let key = key.as_ref().map(|key| (key, marker.mark(wallet, key.as_str())));
-        if let Some(key) = key
-            && let Some(recorded) = self.recorded(wallet, key)?
+        let mut key = key.map(|key| {
+            let mark = marker.mark(wallet, key.as_str());
+            (key, mark)
+        });
+        if let Some((key, mark)) = &key
+            && let Some(recorded) = self.recorded(wallet, (key, *mark))?
         {
             return Ok(recorded.answer(&operation));
         }
@@ -306,7 +310,7 @@ impl Desk<'_> {
         };
         match &decision {
             Ok(transfer) => {
-                self.append(transfer, key)?;
+                self.append(transfer, key.take())?;
                 #[cfg(feature = "planted-faults")]
                 {
                     crate::planted::drop_credit(self.book, transfer);
@@ -314,11 +318,11 @@ impl Desk<'_> {
                 }
             }
             Err(rejection) => {
-                if let Some((key, mark)) = key {
+                if let Some((key, mark)) = &key {
                     let (connection, now) = (self.connection, self.now);
                     let refusal =
                         rows::insert_refusal(connection, &operation, key, *rejection, now)?;
-                    self.keys.refused(refusal, mark);
+                    self.keys.refused(refusal, *mark);
                 }
             }
         }
@@ -335,21 +339,36 @@ impl Desk<'_> {
             return Ok(None);
         }
         // It may have been decided just now, in this batch.
-        self.rows.flush()?;
+        self.flush()?;
         self.keys.find(self.connection, wallet, (key, mark))
     }
 
     pub(crate) fn append(
         &mut self,
         transfer: &Transfer,
-        key: Option<(&IdempotencyKey, u64)>,
+        key: Option<(IdempotencyKey, u64)>,
     ) -> rusqlite::Result<()> {
         let (key, mark) = key.unzip();
         let blind = || self.links.marker().blind(transfer.id.get().cast_signed());
-        let (_, block) = self.chain.extend(transfer, mark.unwrap_or_else(blind));
-        self.rows.push(transfer.clone(), key.cloned(), self.chain.last())?;
+        let hashed = mark.unwrap_or_else(blind);
+        let row = Row { transfer: transfer.clone(), key, mark: hashed, link: 0 };
         self.keys.appended(transfer.id.get(), mark);
-        block.map_or(Ok(()), |block| chain::insert_block(self.connection, block))
+        match self.hasher.push(row).map_err(rows::damage)? {
+            Some(hashed) => self.insert(hashed),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts everything that was decided into the open transaction, for whoever reads it there.
+    fn flush(&mut self) -> rusqlite::Result<()> {
+        let hashed = self.hasher.finish().map_err(rows::damage)?;
+        self.insert(hashed)?;
+        self.rows.flush()
+    }
+
+    fn insert(&mut self, Hashed { rows, blocks }: Hashed) -> rusqlite::Result<()> {
+        rows.into_iter().try_for_each(|row| self.rows.push(row))?;
+        blocks.into_iter().try_for_each(|block| chain::insert_block(self.connection, block))
     }
 
     /// The deposit that this one repeats, by the payment provider's id: a payment is brought in
@@ -359,7 +378,7 @@ impl Desk<'_> {
         operation: &Operation,
     ) -> rusqlite::Result<Option<Result<Transfer, Rejection>>> {
         let Some(external_id) = &operation.external_id else { return Ok(None) };
-        self.rows.flush()?;
+        self.flush()?;
         let found = self
             .connection
             .prepare_cached(rows::SELECT_TRANSFER_BY_EXTERNAL_ID)?
