@@ -1,7 +1,6 @@
 //! Owns the appending of transfers to the book: several rows a statement, the rest one by one.
 //!
-//! Never: a transaction; the caller has opened one, and lets nobody read a transfer's row before
-//! [`flush`](Appender::flush). Bounds: [`ROWS_A_STATEMENT`] rows wait.
+//! Never: a transaction; the caller has opened one. Bounds: [`ROWS_A_STATEMENT`] rows a statement.
 //!
 //! SQLite gives each row the id after the last one without looking for its place. What a statement
 //! costs beside its rows (to begin, to open the table, to end) is shared by them.
@@ -30,7 +29,6 @@ pub(crate) struct Appender<'c> {
     connection: &'c Connection,
     one: CachedStatement<'c>,
     many: CachedStatement<'c>,
-    waiting: Vec<Row>,
 }
 
 impl<'c> Appender<'c> {
@@ -39,39 +37,30 @@ impl<'c> Appender<'c> {
             connection,
             one: connection.prepare_cached(INSERT_ONE)?,
             many: connection.prepare_cached(&INSERT_MANY)?,
-            waiting: Vec::with_capacity(ROWS_A_STATEMENT),
         })
     }
 
-    /// Appends a transfer, now or a little later.
-    pub(crate) fn push(&mut self, row: Row) -> rusqlite::Result<()> {
-        self.waiting.push(row);
-        if self.waiting.len() < ROWS_A_STATEMENT {
-            return Ok(());
+    /// Appends transfers in their order.
+    pub(crate) fn append(&mut self, rows: &[Row]) -> rusqlite::Result<()> {
+        let (together, rest) = rows.as_chunks::<ROWS_A_STATEMENT>();
+        for rows in together {
+            for (row, first) in rows.iter().zip((1..).step_by(COLUMNS)) {
+                bind(&mut self.many, first, row)?;
+            }
+            self.many.raw_execute()?;
+            self.check(rows.last())?;
         }
-        for (row, first) in self.waiting.iter().zip((1..).step_by(COLUMNS)) {
-            bind(&mut self.many, first, row)?;
-        }
-        self.many.raw_execute()?;
-        self.end()
-    }
-
-    /// Appends what waits.
-    pub(crate) fn flush(&mut self) -> rusqlite::Result<()> {
-        for row in &self.waiting {
+        for row in rest {
             bind(&mut self.one, 1, row)?;
             self.one.raw_execute()?;
         }
-        self.end()
+        self.check(rest.last())
     }
 
     /// Makes sure that the rows stand where the book says. Ids are given one after another, so the
     /// last one tells of all.
-    fn end(&mut self) -> rusqlite::Result<()> {
-        let Some(last) = self.waiting.last().map(|row| row.transfer.id.get()) else {
-            return Ok(());
-        };
-        self.waiting.clear();
+    fn check(&self, last: Option<&Row>) -> rusqlite::Result<()> {
+        let Some(last) = last.map(|row| row.transfer.id.get()) else { return Ok(()) };
         if self.connection.last_insert_rowid() == last.cast_signed() {
             Ok(())
         } else {

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use ledger::{Block, Chain, IdempotencyKey, Link, Transfer};
 
 /// So many rows are worth waking a thread for: it costs them less than one of them costs to hash.
-const ROWS_A_JOB: usize = 512;
+const ROWS_A_JOB: usize = 1_024;
 
 /// A transfer on its way into the file.
 #[derive(Debug)]

@@ -362,12 +362,11 @@ impl Desk<'_> {
     /// Puts everything that was decided into the open transaction, for whoever reads it there.
     fn flush(&mut self) -> rusqlite::Result<()> {
         let hashed = self.hasher.finish().map_err(rows::damage)?;
-        self.insert(hashed)?;
-        self.rows.flush()
+        self.insert(hashed)
     }
 
     fn insert(&mut self, Hashed { rows, blocks }: Hashed) -> rusqlite::Result<()> {
-        rows.into_iter().try_for_each(|row| self.rows.push(row))?;
+        self.rows.append(&rows)?;
         blocks.into_iter().try_for_each(|block| chain::insert_block(self.connection, block))
     }
 
