@@ -1,7 +1,7 @@
 //! Owns `kopeck bench targets`: every promise about speed that has a number, shown in one run.
 //!
 //! Never: a figure from another run or another machine. What is compared is measured in turns, in the
-//! same run. Bounds: three books, as large as was asked for; a server each, and two at a time at most
+//! same run. Bounds: four books, as large as was asked for; a server each, and two at a time at most
 //! under load.
 
 use std::sync::Arc;
@@ -405,13 +405,15 @@ fn first_payment(server: &Server, crowd: &Crowd) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The engine alone beside a bare file, on the large book.
+/// The engine alone beside a bare file, on a book with an operation a wallet, and on the large one.
 fn engine(
     wanted: &Targets,
     home: &Home,
-    work: &Work,
+    large: &Work,
     document: &mut Document,
 ) -> anyhow::Result<()> {
+    let size = Size { sessions: 0, operations: wanted.wallets, hot_operations: 0, ..large.size() };
+    let small = home.book("engine", size)?;
     let batches = Batches {
         scenario: Scenario::Uniform,
         batch: BATCH,
@@ -420,25 +422,44 @@ fn engine(
         wallets: usize::try_from(wanted.wallets)?,
         shares: Arc::default(),
     };
+    let mut raw = engine_run(None, &batches);
+    let (alone, told) = engine_rounds(wanted, (&small, &batches), || {
+        raw.rounds.push(raw_round(home.path(), &batches)?);
+        Ok(())
+    })?;
+    let (on_large, told_large) = engine_rounds(wanted, (large, &batches), || Ok(()))?;
+    let (wallets, rows) = (whole(wanted.wallets as f64), whole(wanted.rows as f64));
+    let what = format!("engine, batches of 8 192, {wallets} wallets ÷ raw file");
+    let ratio = Spread::ratio(&alone, &raw);
+    document.targets.push(Target::new(&what, "", ratio, Limit::AtLeast(0.5)));
+    for (run, what) in [
+        (&alone, "the engine's rate".to_owned()),
+        (&on_large, format!("the engine's rate with {rows} rows before")),
+    ] {
+        document.targets.push(Target::new(&what, "/s", run.rate(), Limit::AtLeast(700_000.0)));
+    }
+    document.runs.extend([alone, on_large, raw]);
+    finish_engine(&small, told, document)?;
+    finish_engine(large, told_large, document)
+}
+
+/// Rounds of the engine on a book, with something else after each.
+fn engine_rounds(
+    wanted: &Targets,
+    (work, batches): (&Work, &Batches),
+    mut between: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<(Run, (Told, u64))> {
     let engine = Engine::open(work)?;
     let (before, mut told) = (engine.operations()?, Told::default());
-    let mut runs = [engine_run(Some(Scenario::Uniform), &batches), engine_run(None, &batches)];
-    let [alone, raw] = &mut runs;
+    let mut run = engine_run(Some(Scenario::Uniform), batches);
     for _ in 0..wanted.rounds.max(1) {
-        let round = engine.run(&batches)?;
+        let round = engine.run(batches)?;
         told.add(&round.tally);
-        alone.rounds.push(round);
-        raw.rounds.push(raw_round(home.path(), &batches)?);
+        run.rounds.push(round);
+        between()?;
     }
     engine.store.close();
-    let wallets = whole(wanted.wallets as f64);
-    let what = format!("engine, batches of 8 192, {wallets} wallets ÷ raw file");
-    let ratio = Spread::ratio(alone, raw);
-    document.targets.push(Target::new(&what, "", ratio, Limit::AtLeast(0.5)));
-    let least = Limit::AtLeast(700_000.0);
-    document.targets.push(Target::new("the engine's rate", "/s", alone.rate(), least));
-    document.runs.extend::<[Run; 2]>(runs);
-    finish_engine(work, (told, before), document)
+    Ok((run, (told, before)))
 }
 
 /// How much memory very many wallets take.
