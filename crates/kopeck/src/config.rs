@@ -181,13 +181,13 @@ pub(crate) struct Serve {
     #[arg(long, env = "KOPECK_HTTP_THREADS", default_value_t = 0, value_name = "COUNT")]
     pub(crate) http_threads: usize,
 
-    /// How long, with 8 operations or more under way, one of these threads looks for what comes next
+    /// How long, with 40 operations or more under way, one of these threads looks for what comes next
     /// before it sleeps: that makes a busy service faster, and burns no processor in a quiet one. 0:
     /// never; nor with a single processor.
     #[arg(
         long,
         env = "KOPECK_BUSY_POLL_MICROSECONDS",
-        default_value = "1000",
+        default_value = "300",
         value_parser = parse_microseconds,
         value_name = "MICROSECONDS"
     )]
