@@ -3,7 +3,7 @@
 //!
 //! A commit takes less time than it costs three threads to sleep and wake for each other, and a thread that
 //! slept may find its processor taken. Never: without load, where it would burn a processor to no
-//! end; one processor, which the thread that writes needs. Bounds: it ends when for `stay` no operation
+//! end; one processor, which the thread that writes needs. Bounds: it begins with load that lasts, and ends when for `stay` no operation
 //! came while [`UNDER_WAY_MIN`] were under way, so that a disk that hangs is not waited for like that.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -15,6 +15,11 @@ use tokio::sync::Notify;
 /// was seen to make rare waits of 10 ms longer.
 const UNDER_WAY_MIN: usize = 40;
 
+/// Load counts when it has lasted so long: what gathers behind a slow sync is gone before.
+const LASTING: Duration = Duration::from_millis(20);
+/// And when so many operations came in it while many were under way.
+const LASTING_OPERATIONS: u64 = 400;
+
 /// Knows how many operations are under way, and polls when they are many.
 #[derive(Debug)]
 pub(crate) struct BusyPoll {
@@ -22,6 +27,8 @@ pub(crate) struct BusyPoll {
     under_way: AtomicUsize,
     /// How many operations came while many were under way.
     under_load: AtomicU64,
+    /// Load was noticed, and need not be told of.
+    noticed: AtomicBool,
     polling: AtomicBool,
     begin: Notify,
 }
@@ -38,6 +45,7 @@ impl BusyPoll {
             stay: if one { Duration::ZERO } else { stay },
             under_way: AtomicUsize::new(0),
             under_load: AtomicU64::new(0),
+            noticed: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             begin: Notify::new(),
         }
@@ -49,7 +57,7 @@ impl BusyPoll {
         let before = self.under_way.fetch_add(1, Ordering::Relaxed);
         if before + 1 >= UNDER_WAY_MIN {
             self.under_load.fetch_add(1, Ordering::Relaxed);
-            if !self.polling.load(Ordering::Relaxed) {
+            if !self.noticed.load(Ordering::Relaxed) {
                 self.begin.notify_one();
             }
         }
@@ -60,10 +68,20 @@ impl BusyPoll {
     pub(crate) async fn run(&self) {
         while !self.stay.is_zero() {
             self.begin.notified().await;
-            self.polling.store(true, Ordering::Relaxed);
-            self.poll().await;
-            self.polling.store(false, Ordering::Relaxed);
+            self.noticed.store(true, Ordering::Relaxed);
+            while self.load_lasts().await {
+                self.polling.store(true, Ordering::Relaxed);
+                self.poll().await;
+                self.polling.store(false, Ordering::Relaxed);
+            }
+            self.noticed.store(false, Ordering::Relaxed);
         }
+    }
+
+    async fn load_lasts(&self) -> bool {
+        let before = self.under_load.load(Ordering::Relaxed);
+        tokio::time::sleep(LASTING).await;
+        self.under_load.load(Ordering::Relaxed) - before >= LASTING_OPERATIONS
     }
 
     async fn poll(&self) {
@@ -101,11 +119,17 @@ mod tests {
         busy_poll.polling.load(Ordering::Relaxed)
     }
 
-    /// Lets the polling task have its turn.
-    async fn turn() {
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
+    /// So much load as lasts, once it is noticed.
+    async fn load(busy_poll: &BusyPoll) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        for _ in 0..LASTING_OPERATIONS {
+            drop(busy_poll.enter());
         }
+    }
+
+    /// Lets time pass in which the polling task would begin.
+    async fn turn() {
+        tokio::time::sleep(2 * LASTING).await;
     }
 
     #[tokio::test]
@@ -121,7 +145,13 @@ mod tests {
         assert!(!is_polling(&busy_poll));
         let many = busy_poll.enter();
         turn().await;
-        assert!(is_polling(&busy_poll));
+        // It does not last.
+        assert!(!is_polling(&busy_poll));
+        drop(busy_poll.enter());
+        load(&busy_poll).await;
+        while !is_polling(&busy_poll) {
+            tokio::task::yield_now().await;
+        }
         drop((few, many));
         assert_eq!(busy_poll.under_way.load(Ordering::Relaxed), 0);
         task.abort();
@@ -129,19 +159,22 @@ mod tests {
 
     #[tokio::test]
     async fn sleeps_again_when_nothing_more_comes_and_wakes_for_the_next_load() {
-        let busy_poll = busy_poll(Duration::from_millis(1));
+        let busy_poll = busy_poll(Duration::from_millis(100));
         let running = Arc::clone(&busy_poll);
         let task = tokio::spawn(async move { running.run().await });
         for _ in 0..3 {
             // These hang, as they would on a disk that does.
             let hanging: Vec<_> = (0..UNDER_WAY_MIN).map(|_| busy_poll.enter()).collect();
-            turn().await;
+            load(&busy_poll).await;
+            while !is_polling(&busy_poll) {
+                tokio::task::yield_now().await;
+            }
             while is_polling(&busy_poll) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            let polled = busy_poll.under_load.load(Ordering::Relaxed);
+            turn().await;
+            assert!(!is_polling(&busy_poll));
             drop(hanging);
-            assert!(polled > 0);
         }
         task.abort();
     }

@@ -187,7 +187,7 @@ pub(crate) struct Serve {
     #[arg(
         long,
         env = "KOPECK_BUSY_POLL_MICROSECONDS",
-        default_value = "300",
+        default_value = "2000",
         value_parser = parse_microseconds,
         value_name = "MICROSECONDS"
     )]
