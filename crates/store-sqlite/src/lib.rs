@@ -7,6 +7,7 @@
 //! Nothing here knows of HTTP or JSON, and nothing here decides whether money moves.
 
 mod append;
+mod background;
 mod backup;
 mod batch;
 mod batch_record;

@@ -33,7 +33,7 @@ use crate::readers::{READERS, ReadError, Readers, statement};
 use crate::receipts::{self, Spans};
 use crate::sweep::Sweep;
 use crate::writer::{Reply, Work, Writer, now, refuse_work};
-use crate::{connection, directory, people, recovery, schema};
+use crate::{background, connection, directory, people, recovery, schema};
 
 /// What the engine tells whoever measures it. Called on the engine's threads: must be quick.
 pub trait Observer: Send + Sync {
@@ -396,7 +396,11 @@ impl Inner {
             })?);
         }
         threads.others.push(self.spawn_guarded("checkpoint", move || checkpoints.run())?);
-        threads.others.push(self.spawn_guarded("keys", move || keeper.run())?);
+        threads.others.push(self.spawn_guarded("keys", move || {
+            // It sorts and merges for long stretches, and nobody waits for it.
+            background::enter();
+            keeper.run()
+        })?);
         threads.writer = Some(self.spawn_guarded("writer", move || {
             Bell::hang(&mut writer.connection).map_err(|error| error.to_string())?;
             writer.run()

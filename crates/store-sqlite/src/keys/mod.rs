@@ -62,6 +62,8 @@ impl Recorded {
 pub(crate) struct Keys {
     links: Links,
     recent: HashTable<Entry>,
+    /// An empty table, for its memory: fresh memory costs a fault at each first touch of a page.
+    spare: Option<HashTable<Entry>>,
     /// What `recent` has since the last commit.
     uncommitted: Vec<Entry>,
     /// `recent` has the keys of the rows after this place, up to `now`.
@@ -92,6 +94,7 @@ impl Keys {
         let mut keys = Self {
             links,
             recent: HashTable::with_capacity(RECENT_ENTRIES_MAX),
+            spare: None,
             uncommitted: Vec::new(),
             after: covered,
             committed: covered,
@@ -263,7 +266,14 @@ impl Keys {
     fn look_at_shelf(&mut self) {
         // In this order: what changes in between is looked at again.
         self.version = self.shelf.version();
-        self.view = self.shelf.view();
+        let before = std::mem::replace(&mut self.view, self.shelf.view());
+        if self.view.frozen.is_none()
+            && let Some(Frozen { mut table, .. }) = before.frozen.and_then(Arc::into_inner)
+            && table.capacity() <= 4 * RECENT_ENTRIES_MAX
+        {
+            table.clear();
+            self.spare = Some(table);
+        }
     }
 
     fn remember(&mut self, entry: Entry) {
@@ -314,7 +324,8 @@ impl Keys {
         match self.shelf.hand_over(Frozen { table, span }) {
             Ok(()) => {
                 self.after = self.committed;
-                self.recent = HashTable::with_capacity(RECENT_ENTRIES_MAX);
+                let anew = || HashTable::with_capacity(RECENT_ENTRIES_MAX);
+                self.recent = self.spare.take().unwrap_or_else(anew);
                 self.look_at_shelf();
             }
             // The last is still being written: this one grows a little more.

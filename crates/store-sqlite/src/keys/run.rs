@@ -178,10 +178,13 @@ impl Run {
         if crc32fast::hash(&tail) != head.tail_crc {
             return Err(damaged("filter"));
         }
-        let mut words = tail.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
-        let firsts = words.by_ref().take(usize::try_from(head.blocks).unwrap_or(0)).collect();
-        let words: Vec<u64> = words.collect();
-        let filter = Filter(words.as_chunks::<8>().0.to_vec());
+        let words = tail.as_chunks::<8>().0;
+        let blocks = usize::try_from(head.blocks).ok();
+        let parts = blocks.and_then(|blocks| words.split_at_checked(blocks));
+        let (firsts, filter) = parts.ok_or_else(|| damaged("length"))?;
+        let firsts = firsts.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        let filter = filter.as_chunks::<8>().0.iter();
+        let filter = Filter(filter.map(|block| block.map(u64::from_le_bytes)).collect());
         let filter = Some(filter).filter(|filter| filter.0.len() as u64 * 64 <= filter_bytes_max);
         let Head { span, entries, .. } = head;
         Ok(Self { file, path: path.to_owned(), span, entries, firsts, filter })
@@ -312,16 +315,19 @@ impl Writer {
     /// Ends the file and makes it durable.
     pub(crate) fn finish(mut self, span: Span) -> io::Result<()> {
         self.end_block()?;
-        let words = self.firsts.iter().chain(self.filter.0.iter().flatten());
-        let tail: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
-        self.out.write_all(&tail)?;
+        let mut tail_crc = crc32fast::Hasher::new();
+        for word in self.firsts.iter().chain(self.filter.0.iter().flatten()) {
+            let bytes = word.to_le_bytes();
+            tail_crc.update(&bytes);
+            self.out.write_all(&bytes)?;
+        }
         self.out.flush()?;
         let head = Head {
             span,
             entries: self.entries,
             blocks: self.firsts.len() as u64,
             filter_blocks: self.filter.0.len() as u64,
-            tail_crc: crc32fast::hash(&tail),
+            tail_crc: tail_crc.finalize(),
         };
         self.out.get_ref().write_all_at(&head.encode(), 0)?;
         self.out.get_ref().sync_all()

@@ -8,8 +8,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -18,12 +18,16 @@ use ledger::Timestamp;
 use rusqlite::Connection;
 
 use super::run::{Entry, Place, Reader, Run, RunError, Span, Writer};
-use crate::{chain, directory, rows};
+use crate::{background, chain, directory, rows};
 
 /// The most memory that filters take together, in bytes: enough for 170 million keys.
 const FILTERS_BYTES_MAX: u64 = 256 << 20;
 /// So many entries are merged before it is looked whether something frozen waits.
 const ENTRIES_BETWEEN_LOOKS: u64 = 65_536;
+/// So many entries are written or merged before a pause, if one is due.
+const ENTRIES_BETWEEN_PAUSES: usize = 256;
+/// So many entries are sorted without a pause.
+const ENTRIES_SORTED_AT_ONCE: usize = 4_096;
 /// How long to wait before the disk is tried again when it is full.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -51,6 +55,10 @@ pub(crate) struct Shelf {
     /// Refusals up to this one are older than the window.
     forgettable_refusal: AtomicU64,
     entries: AtomicU64,
+    /// What is being written as a run; empty otherwise, but for its memory.
+    entries_to_write: Mutex<Vec<Entry>>,
+    /// The writer had something to hand over before its last was written.
+    behind: AtomicBool,
 }
 
 #[derive(Default)]
@@ -196,6 +204,8 @@ impl Shelf {
             changed: Condvar::new(),
             version: AtomicU64::new(1),
             forgettable_refusal: AtomicU64::new(horizon.refusal),
+            entries_to_write: Mutex::default(),
+            behind: AtomicBool::new(false),
         };
         Ok((shelf, covered))
     }
@@ -222,6 +232,7 @@ impl Shelf {
     pub(super) fn hand_over(&self, frozen: Frozen) -> Result<(), Frozen> {
         let mut state = self.lock();
         if state.view.frozen.is_some() {
+            self.behind.store(true, Relaxed);
             return Err(frozen);
         }
         state.view.frozen = Some(Arc::new(frozen));
@@ -271,16 +282,46 @@ impl Shelf {
     /// Makes a run of what is frozen.
     pub(super) fn write_frozen(&self) -> Result<(), ShelfError> {
         let Some(frozen) = self.view().frozen else { return Ok(()) };
-        let mut entries: Vec<Entry> = frozen.table.iter().copied().collect();
-        entries.sort_unstable();
-        let run = self.write(entries.len() as u64, frozen.span, 0, |writer| {
-            entries.iter().try_for_each(|entry| writer.push(*entry)).map_err(ShelfError::from)
+        let mut entries = self.entries_to_write.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.clear();
+        entries.extend(frozen.table.iter());
+        let span = frozen.span;
+        // From here on only the writer has it, who will use its memory again.
+        drop(frozen);
+        self.sort(&mut entries);
+        let run = self.write(entries.len() as u64, span, 0, |writer| {
+            for entries in entries.chunks(ENTRIES_BETWEEN_PAUSES) {
+                entries.iter().try_for_each(|entry| writer.push(*entry))?;
+                self.pause_if_due();
+            }
+            Ok(())
         })?;
         let mut state = self.lock();
         state.view.frozen = None;
         state.view.runs.push(run);
         self.tell(&mut state);
         Ok(())
+    }
+
+    /// Sorts, in parts that are short enough to pause between them.
+    fn sort(&self, entries: &mut [Entry]) {
+        self.pause_if_due();
+        if entries.len() <= ENTRIES_SORTED_AT_ONCE {
+            entries.sort_unstable();
+            return;
+        }
+        let middle = entries.len() / 2;
+        entries.select_nth_unstable(middle);
+        let (less, greater) = entries.split_at_mut(middle);
+        self.sort(less);
+        self.sort(greater);
+    }
+
+    /// Makes way for whoever is waited for, unless it is this that will be waited for.
+    fn pause_if_due(&self) {
+        if !self.behind.load(Relaxed) {
+            background::pause_if_due();
+        }
     }
 
     /// Writes a file under another name, makes it durable, and only then gives it its own.
@@ -398,6 +439,9 @@ impl Keeper {
 
     fn wait(&self) -> bool {
         let state = self.shelf.lock();
+        if state.view.frozen.is_none() {
+            self.shelf.behind.store(false, Relaxed);
+        }
         let idle = |state: &mut State| state.view.frozen.is_none() && !state.closed;
         let state =
             self.shelf.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
@@ -431,6 +475,9 @@ impl Keeper {
                     writer.push(entry)?;
                 }
                 seen += 1;
+                if seen.is_multiple_of(ENTRIES_BETWEEN_PAUSES as u64) {
+                    self.shelf.pause_if_due();
+                }
                 if seen.is_multiple_of(ENTRIES_BETWEEN_LOOKS) {
                     self.shelf.write_frozen()?;
                     if self.shelf.lock().closed {
