@@ -46,7 +46,13 @@ struct Driver {
 }
 
 impl Driver {
+    /// It takes a free port for one family of addresses and the same for the other, which another test may
+    /// have taken: then it ends, and is started again.
     fn start() -> Self {
+        (0..5).find_map(|_| Self::try_start()).expect("chromedriver says on which port it listens")
+    }
+
+    fn try_start() -> Option<Self> {
         let name = std::env::var("CHROMEDRIVER").unwrap_or_else(|_| "chromedriver".to_owned());
         let mut process = Command::new(&name)
             .arg("--port=0")
@@ -64,17 +70,13 @@ impl Driver {
         let stdout = process.stdout.take().unwrap();
         let mut driver = Self { process, port: 0 };
         let mut lines = BufReader::new(stdout).lines();
-        driver.port = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| {
-                let (_, port) = line.split_once("started successfully on port ")?;
-                port.trim_end_matches('.').parse().ok()
-            })
-            .expect("chromedriver says on which port it listens");
+        driver.port = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            port.trim_end_matches('.').parse().ok()
+        })?;
         // Read on, so that it never waits for somebody to read.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        driver
+        Some(driver)
     }
 }
 
