@@ -7,7 +7,7 @@
 
 use std::sync::LazyLock;
 
-use ledger::{Details, ExternalId, IdempotencyKey, OperationId};
+use ledger::{Details, ExternalId, IdempotencyKey, Link, OperationId};
 use rusqlite::{CachedStatement, Connection, Statement};
 
 use crate::hasher::Row;
@@ -17,12 +17,15 @@ use crate::rows;
 const ROWS_A_STATEMENT: usize = 32;
 const COLUMNS: usize = 13;
 
-const INSERT_ONE: &str = "INSERT INTO transfer VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+/// A row that does not fit is an end of the batch anyway. `OR FAIL` says so to SQLite, which would else
+/// keep a journal of each statement to undo a part of it.
+const INSERT: &str = "INSERT OR FAIL INTO transfer VALUES";
+const ROW: &str = "(NULL,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 
-static INSERT_MANY: LazyLock<String> = LazyLock::new(|| {
-    let row = INSERT_ONE.strip_prefix("INSERT INTO transfer VALUES ").unwrap_or_default();
-    format!("INSERT INTO transfer VALUES {}", vec![row; ROWS_A_STATEMENT].join(","))
-});
+static INSERT_ONE: LazyLock<String> = LazyLock::new(|| format!("{INSERT} {ROW}"));
+
+static INSERT_MANY: LazyLock<String> =
+    LazyLock::new(|| format!("{INSERT} {}", vec![ROW; ROWS_A_STATEMENT].join(",")));
 
 /// Appends transfers in one open transaction.
 pub(crate) struct Appender<'c> {
@@ -35,23 +38,31 @@ impl<'c> Appender<'c> {
     pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Self {
             connection,
-            one: connection.prepare_cached(INSERT_ONE)?,
+            one: connection.prepare_cached(&INSERT_ONE)?,
             many: connection.prepare_cached(&INSERT_MANY)?,
         })
     }
 
-    /// Appends transfers in their order.
-    pub(crate) fn append(&mut self, rows: &[Row]) -> rusqlite::Result<()> {
+    /// Appends transfers in their order, each with its link.
+    pub(crate) fn append(&mut self, rows: &[Row], links: &[Link]) -> rusqlite::Result<()> {
+        if rows.len() != links.len() {
+            return Err(crate::rows::damaged(
+                rows.first().map_or(0, |row| row.transfer.id.get()),
+                0,
+            ));
+        }
         let (together, rest) = rows.as_chunks::<ROWS_A_STATEMENT>();
+        let mut links = links.iter().copied();
         for rows in together {
-            for (row, first) in rows.iter().zip((1..).step_by(COLUMNS)) {
-                bind(&mut self.many, first, row)?;
+            for ((row, link), first) in rows.iter().zip(links.by_ref()).zip((1..).step_by(COLUMNS))
+            {
+                bind(&mut self.many, first, row, link)?;
             }
             self.many.raw_execute()?;
             self.check(rows.last())?;
         }
-        for row in rest {
-            bind(&mut self.one, 1, row)?;
+        for (row, link) in rest.iter().zip(links) {
+            bind(&mut self.one, 1, row, link)?;
             self.one.raw_execute()?;
         }
         self.check(rest.last())
@@ -70,8 +81,12 @@ impl<'c> Appender<'c> {
 }
 
 /// Binds a row to 13 parameters, from the `first` one on.
-fn bind(insert: &mut Statement<'_>, first: usize, row: &Row) -> rusqlite::Result<()> {
-    let Row { transfer, key, mark: _, link } = row;
+fn bind(
+    insert: &mut Statement<'_>,
+    first: usize,
+    Row { transfer, key, mark: _ }: &Row,
+    link: Link,
+) -> rusqlite::Result<()> {
     let id = |id: OperationId| id.get().cast_signed();
     insert.raw_bind_parameter(first, rows::kind_number(transfer.kind))?;
     insert.raw_bind_parameter(first + 1, transfer.debit.wallet.get().cast_signed())?;

@@ -8,12 +8,13 @@
 use std::collections::HashMap;
 
 use ledger::{
-    Batch, BatchKey, BatchMode, BatchOutcome, BatchRefusal, IdempotencyKey, Outcome, Rejection,
-    Submission, Transfer, WalletId,
+    Batch, BatchKey, BatchMode, BatchOutcome, BatchRefusal, Outcome, Rejection, Submission,
+    Transfer, WalletId,
 };
 
 use crate::batch_record::{self, Part, RecordDamage};
 use crate::keys::{self, Recorded};
+use crate::look_ahead::{KeyAhead, OPERATIONS_AHEAD};
 use crate::rows;
 use crate::writer::Desk;
 
@@ -37,7 +38,7 @@ impl Desk<'_> {
         };
         let wallet = key.wallet.get().cast_signed();
         let mark = self.links.marker().mark(wallet, key.key.as_str());
-        match self.recorded(wallet, (&key.key, mark))? {
+        match self.recorded(key.wallet, &key.key, KeyAhead { mark, in_runs: true })? {
             Some(Recorded::Batch(number)) => return self.batch_again(number, &key, &submissions),
             Some(_) => return Ok(BatchOutcome::new(Err(BatchRefusal::KeyReused))),
             None => {}
@@ -56,14 +57,9 @@ impl Desk<'_> {
     ) -> rusqlite::Result<Decision> {
         match mode {
             BatchMode::Atomic => self.all_or_none(&submissions, key),
-            BatchMode::Independent => submissions
-                .into_iter()
-                .map(|submission| match uses(&submission, key) {
-                    true => Ok(Outcome::new(Err(Rejection::IdempotencyKeyReused))),
-                    false => self.submit(submission),
-                })
-                .collect::<rusqlite::Result<_>>()
-                .map(Ok),
+            BatchMode::Independent => {
+                self.submit_all(submissions, |submission| uses(submission, key)).map(Ok)
+            }
         }
     }
 
@@ -75,32 +71,36 @@ impl Desk<'_> {
         let mark = self.book.mark();
         let mut named = Named::default();
         let mut outcomes = Vec::with_capacity(submissions.len());
-        for (index, submission) in submissions.iter().enumerate() {
-            let outcome = match uses(submission, key) {
-                true => Outcome::new(Err(Rejection::IdempotencyKeyReused)),
-                false => self.decide_within(submission, &named, &outcomes)?,
-            };
-            if let Err(rejection) = outcome.decision {
-                self.book.roll_back_to(mark);
-                return Ok(Err(BatchRefusal::Operation { index, rejection }));
+        let mut marks = Vec::with_capacity(submissions.len());
+        let mut keys = Vec::new();
+        for some in submissions.chunks(OPERATIONS_AHEAD) {
+            self.look_ahead(some, &mut keys);
+            for (submission, ahead) in some.iter().zip(keys.drain(..)) {
+                let index = outcomes.len();
+                let outcome = match uses(submission, key) {
+                    true => Outcome::new(Err(Rejection::IdempotencyKeyReused)),
+                    false => self.decide_within(submission, ahead, &named, &outcomes)?,
+                };
+                if let Err(rejection) = outcome.decision {
+                    self.book.roll_back_to(mark);
+                    return Ok(Err(BatchRefusal::Operation { index, rejection }));
+                }
+                if !outcome.replayed {
+                    let Submission { operation, key } = submission;
+                    let debit = operation.debit;
+                    named.keys.extend(key.as_ref().map(|key| ((debit, key.as_str()), index)));
+                    let external_id = operation.external_id.as_ref();
+                    named.external_ids.extend(external_id.map(|id| ((debit, id.as_str()), index)));
+                }
+                outcomes.push(outcome);
+                marks.push(ahead.map(|ahead| ahead.mark));
             }
-            if !outcome.replayed {
-                let Submission { operation, key } = submission;
-                let debit = operation.debit;
-                named.keys.extend(key.as_ref().map(|key| ((debit, key.as_str()), index)));
-                let external_id = operation.external_id.as_ref();
-                named.external_ids.extend(external_id.map(|id| ((debit, id.as_str()), index)));
-            }
-            outcomes.push(outcome);
         }
-        for (Submission { operation, key }, outcome) in submissions.iter().zip(&outcomes) {
+        for ((Submission { key, .. }, mark), outcome) in
+            submissions.iter().zip(marks).zip(&outcomes)
+        {
             if let Outcome { decision: Ok(transfer), replayed: false } = outcome {
-                let wallet = operation.debit.get().cast_signed();
-                let marker = self.links.marker();
-                let marked =
-                    |key: &IdempotencyKey| (key.clone(), marker.mark(wallet, key.as_str()));
-                let key = key.as_ref().map(marked);
-                self.append(transfer, key)?;
+                self.append(transfer, key.clone().zip(mark))?;
             }
         }
         Ok(Ok(outcomes))
@@ -110,20 +110,17 @@ impl Desk<'_> {
     fn decide_within(
         &mut self,
         Submission { operation, key }: &Submission,
+        ahead: Option<KeyAhead>,
         named: &Named<'_>,
         outcomes: &[Outcome],
     ) -> rusqlite::Result<Outcome> {
         let before = |index: Option<&usize>| -> Option<&Transfer> {
             index.and_then(|index| outcomes.get(*index)?.decision.as_ref().ok())
         };
-        if let Some(key) = key {
+        if let Some((key, ahead)) = key.as_ref().zip(ahead) {
             let recorded = match before(named.keys.get(&(operation.debit, key.as_str()))) {
                 Some(transfer) => Some(Recorded::Transfer(transfer.clone())),
-                None => {
-                    let wallet = operation.debit.get().cast_signed();
-                    let mark = self.links.marker().mark(wallet, key.as_str());
-                    self.recorded(wallet, (key, mark))?
-                }
+                None => self.recorded(operation.debit, key, ahead)?,
             };
             if let Some(recorded) = recorded {
                 return Ok(recorded.answer(operation));

@@ -20,15 +20,27 @@ pub(crate) struct Row {
     pub(crate) key: Option<IdempotencyKey>,
     /// What is hashed in place of the key.
     pub(crate) mark: u64,
-    /// Its place in the chain, once it is hashed.
-    pub(crate) link: Link,
 }
 
-/// Rows that have their links, and the blocks that they made whole.
+/// Rows with their links, and the blocks that they made whole. The links stand beside the rows: what only one
+/// processor writes need not be fetched from the other.
 #[derive(Debug, Default)]
 pub(crate) struct Hashed {
     pub(crate) rows: Vec<Row>,
+    pub(crate) links: Vec<Link>,
     pub(crate) blocks: Vec<Block>,
+}
+
+impl Hashed {
+    fn of(rows: Vec<Row>) -> Self {
+        Self { rows, ..Self::default() }
+    }
+
+    fn append(&mut self, mut next: Self) {
+        self.rows.append(&mut next.rows);
+        self.links.append(&mut next.links);
+        self.blocks.append(&mut next.blocks);
+    }
 }
 
 /// The thread has ended, and the chain with it: nothing more can be written.
@@ -81,7 +93,7 @@ impl Hasher {
         let hashed = self.collect()?;
         let rows = std::mem::replace(&mut self.waiting, Vec::with_capacity(ROWS_A_JOB));
         let chain = self.chain.take().ok_or(HasherGone)?;
-        let job = Job { chain, hashed: Hashed { rows, blocks: Vec::new() } };
+        let job = Job { chain, hashed: Hashed::of(rows) };
         let jobs = self.jobs.as_ref().ok_or(HasherGone)?;
         jobs.send(job).map_err(|_| HasherGone)?;
         Ok(hashed)
@@ -89,17 +101,18 @@ impl Hasher {
 
     /// All rows that did not come back yet, hashed.
     pub(crate) fn finish(&mut self) -> Result<Hashed, HasherGone> {
-        let mut all = self.collect()?.unwrap_or_default();
+        let before = self.collect()?;
         let chain = self.chain.as_mut().ok_or(HasherGone)?;
-        let mut rest = Hashed { rows: std::mem::take(&mut self.waiting), blocks: Vec::new() };
+        let mut rest = Hashed::of(std::mem::take(&mut self.waiting));
         extend(chain, &mut rest);
         self.last = chain.last();
-        if all.rows.is_empty() {
-            return Ok(rest);
-        }
-        all.rows.append(&mut rest.rows);
-        all.blocks.append(&mut rest.blocks);
-        Ok(all)
+        Ok(match before {
+            None => rest,
+            Some(mut all) => {
+                all.append(rest);
+                all
+            }
+        })
     }
 
     /// Makes everything since the last commit final; it is all hashed. Gives the newest link.
@@ -142,10 +155,11 @@ impl Drop for Hasher {
     }
 }
 
-fn extend(chain: &mut Chain, Hashed { rows, blocks }: &mut Hashed) {
-    for row in rows {
+fn extend(chain: &mut Chain, Hashed { rows, links, blocks }: &mut Hashed) {
+    links.reserve(rows.len());
+    for row in rows.iter() {
         let (_, block) = chain.extend(&row.transfer, row.mark);
-        row.link = chain.last();
+        links.push(chain.last());
         blocks.extend(block);
     }
 }
@@ -175,7 +189,7 @@ mod tests {
             external_id: None,
             time: Timestamp::from_micros(0),
         };
-        Row { transfer, key: None, mark: number, link: 0 }
+        Row { transfer, key: None, mark: number }
     }
 
     fn chain() -> Chain {
@@ -186,14 +200,12 @@ mod tests {
     fn push(hasher: &mut Hasher, numbers: std::ops::RangeInclusive<u64>) -> Hashed {
         let mut all = Hashed::default();
         for number in numbers {
-            if let Some(mut hashed) = hasher.push(row(number)).unwrap() {
-                all.rows.append(&mut hashed.rows);
-                all.blocks.append(&mut hashed.blocks);
+            if let Some(hashed) = hasher.push(row(number)).unwrap() {
+                all.append(hashed);
             }
         }
-        let mut rest = hasher.finish().unwrap();
-        all.rows.append(&mut rest.rows);
-        all.blocks.append(&mut rest.blocks);
+        all.append(hasher.finish().unwrap());
+        assert_eq!(all.rows.len(), all.links.len());
         all
     }
 
@@ -202,13 +214,11 @@ mod tests {
         let job = ROWS_A_JOB as u64;
         for count in [1, job - 1, job, job + 1, 2 * job, 5 * job + 300] {
             let mut plain = chain();
-            let mut expected = Hashed { rows: (1..=count).map(row).collect(), blocks: Vec::new() };
+            let mut expected = Hashed::of((1..=count).map(row).collect());
             extend(&mut plain, &mut expected);
             let mut hasher = Hasher::start(chain()).unwrap();
             let found = push(&mut hasher, 1..=count);
-            let links =
-                |hashed: &Hashed| hashed.rows.iter().map(|row| row.link).collect::<Vec<_>>();
-            assert_eq!(links(&found), links(&expected));
+            assert_eq!(found.links, expected.links);
             assert_eq!(found.blocks, expected.blocks);
             assert_eq!(found.blocks.len() as u64, count / BLOCK_OPERATIONS);
             assert_eq!(hasher.commit(), plain.last());
@@ -220,7 +230,7 @@ mod tests {
         let job = ROWS_A_JOB as u64;
         for lost in [1, job, 2 * job + 7] {
             let mut hasher = Hasher::start(chain()).unwrap();
-            let kept = push(&mut hasher, 1..=300).rows.pop().unwrap().link;
+            let kept = push(&mut hasher, 1..=300).links.pop().unwrap();
             assert_eq!(hasher.commit(), kept);
             for number in 301..=300 + lost {
                 hasher.push(row(number + 1_000_000)).unwrap();
@@ -228,10 +238,10 @@ mod tests {
             hasher.roll_back();
             assert_eq!(hasher.commit(), kept);
             let mut plain = chain();
-            let mut expected = Hashed { rows: (1..=2_000).map(row).collect(), blocks: Vec::new() };
+            let mut expected = Hashed::of((1..=2_000).map(row).collect());
             extend(&mut plain, &mut expected);
             let again = push(&mut hasher, 301..=2_000);
-            assert_eq!(again.rows.last().unwrap().link, plain.last());
+            assert_eq!(again.links.last(), Some(&plain.last()));
             assert_eq!(again.blocks, expected.blocks[1..]);
         }
     }

@@ -26,6 +26,7 @@ mod heads;
 mod key_mark;
 mod keys;
 mod log;
+mod look_ahead;
 mod people;
 #[cfg(feature = "planted-faults")]
 mod planted;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ledger::{
     Batch, BatchOutcome, Book, IdempotencyKey, LedgerError, NewUser, Operation, Outcome, Rejection,
-    SUBMISSIONS_MAX, SignUpRefusal, Submission, Timestamp, Transfer, User,
+    SUBMISSIONS_MAX, SignUpRefusal, Submission, Timestamp, Transfer, User, WalletId,
 };
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use tokio::sync::{oneshot, watch};
@@ -21,6 +21,7 @@ use crate::gate::Gate;
 use crate::hasher::{Hashed, Hasher, Row};
 use crate::heads::Heads;
 use crate::keys::{self, Keys, Recorded};
+use crate::look_ahead::KeyAhead;
 use crate::people::{self, PeopleWrite};
 use crate::queue::Queue;
 use crate::sweep::Sweep;
@@ -254,14 +255,10 @@ impl Desk<'_> {
     /// The decided work comes back even when the storage failed under it: it needs an answer.
     fn handle(&mut self, work: Work) -> (Option<Decided>, rusqlite::Result<()>) {
         match work {
-            Work::Submit(submissions, reply) => {
-                let outcomes: rusqlite::Result<Vec<_>> =
-                    submissions.into_iter().map(|submission| self.submit(submission)).collect();
-                match outcomes {
-                    Ok(outcomes) => (Some(Decided::Submit(outcomes, reply)), Ok(())),
-                    Err(error) => (Some(Decided::Submit(Vec::new(), reply)), Err(error)),
-                }
-            }
+            Work::Submit(submissions, reply) => match self.submit_all(submissions, |_| false) {
+                Ok(outcomes) => (Some(Decided::Submit(outcomes, reply)), Ok(())),
+                Err(error) => (Some(Decided::Submit(Vec::new(), reply)), Err(error)),
+            },
             Work::Batch(batch, reply) => match self.batch(batch) {
                 Ok(outcome) => (Some(Decided::Batch(outcome, reply)), Ok(())),
                 Err(error) => {
@@ -288,18 +285,17 @@ impl Desk<'_> {
         }
     }
 
-    pub(crate) fn submit(&mut self, submission: Submission) -> rusqlite::Result<Outcome> {
-        let Submission { operation, key } = submission;
+    /// Decides and appends an operation, of whose key so much is known.
+    pub(crate) fn submit(
+        &mut self,
+        Submission { operation, key }: Submission,
+        ahead: Option<KeyAhead>,
+    ) -> rusqlite::Result<Outcome> {
         #[cfg(feature = "planted-faults")]
         let key = crate::planted::ignore(key);
-        let wallet = operation.debit.get().cast_signed();
-        let marker = self.links.marker();
-        let mut key = key.map(|key| {
-            let mark = marker.mark(wallet, key.as_str());
-            (key, mark)
-        });
-        if let Some((key, mark)) = &key
-            && let Some(recorded) = self.recorded(wallet, (key, *mark))?
+        let mut key = key.zip(ahead);
+        if let Some((key, ahead)) = &key
+            && let Some(recorded) = self.recorded(operation.debit, key, *ahead)?
         {
             return Ok(recorded.answer(&operation));
         }
@@ -310,7 +306,7 @@ impl Desk<'_> {
         };
         match &decision {
             Ok(transfer) => {
-                self.append(transfer, key.take())?;
+                self.append(transfer, key.take().map(|(key, ahead)| (key, ahead.mark)))?;
                 #[cfg(feature = "planted-faults")]
                 {
                     crate::planted::drop_credit(self.book, transfer);
@@ -318,7 +314,7 @@ impl Desk<'_> {
                 }
             }
             Err(rejection) => {
-                if let Some((key, mark)) = &key {
+                if let Some((key, KeyAhead { mark, .. })) = &key {
                     let (connection, now) = (self.connection, self.now);
                     let refusal =
                         rows::insert_refusal(connection, &operation, key, *rejection, now)?;
@@ -329,18 +325,19 @@ impl Desk<'_> {
         Ok(Outcome::new(decision))
     }
 
-    /// What was decided under a key of the wallet, with its mark, in the open batch or any earlier one.
+    /// What was decided under a key of the wallet, in the open batch or any earlier one.
     pub(crate) fn recorded(
         &mut self,
-        wallet: i64,
-        (key, mark): (&IdempotencyKey, u64),
+        wallet: WalletId,
+        key: &IdempotencyKey,
+        ahead: KeyAhead,
     ) -> rusqlite::Result<Option<Recorded>> {
-        if !self.keys.look(mark)? {
+        if !self.keys.look(ahead)? {
             return Ok(None);
         }
         // It may have been decided just now, in this batch.
         self.flush()?;
-        self.keys.find(self.connection, wallet, (key, mark))
+        self.keys.find(self.connection, wallet.get().cast_signed(), (key, ahead.mark))
     }
 
     pub(crate) fn append(
@@ -351,7 +348,7 @@ impl Desk<'_> {
         let (key, mark) = key.unzip();
         let blind = || self.links.marker().blind(transfer.id.get().cast_signed());
         let hashed = mark.unwrap_or_else(blind);
-        let row = Row { transfer: transfer.clone(), key, mark: hashed, link: 0 };
+        let row = Row { transfer: transfer.clone(), key, mark: hashed };
         self.keys.appended(transfer.id.get(), mark);
         match self.hasher.push(row).map_err(rows::damage)? {
             Some(hashed) => self.insert(hashed),
@@ -365,8 +362,8 @@ impl Desk<'_> {
         self.insert(hashed)
     }
 
-    fn insert(&mut self, Hashed { rows, blocks }: Hashed) -> rusqlite::Result<()> {
-        self.rows.append(&rows)?;
+    fn insert(&mut self, Hashed { rows, links, blocks }: Hashed) -> rusqlite::Result<()> {
+        self.rows.append(&rows, &links)?;
         blocks.into_iter().try_for_each(|block| chain::insert_block(self.connection, block))
     }
 

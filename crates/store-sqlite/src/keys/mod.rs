@@ -9,6 +9,7 @@
 //! are marks of 8 bytes in a table in memory; a full table becomes a sorted file beside the data
 //! file, and a filter in memory says of nearly every new key that no file has it.
 
+pub(crate) mod keeper;
 mod run;
 pub(crate) mod shelf;
 
@@ -20,10 +21,11 @@ use hashbrown::HashTable;
 use ledger::{IdempotencyKey, Link, Operation, Outcome, Rejection, Transfer};
 use rusqlite::{Connection, OptionalExtension};
 
-use self::run::{Entry, Place, RowRef, RunError, Span};
+use self::run::{Entry, Place, Probe, RowRef, RunError, Span};
 use self::shelf::{Frozen, Horizon, Shelf, ShelfError, View, set_aside_if_damaged};
 use crate::batch_record;
 use crate::chain::{self, Links};
+use crate::look_ahead::KeyAhead;
 use crate::rows::{self, KeptTransfer};
 
 /// A table of so many entries is frozen and becomes a run: what a start has to read again.
@@ -164,11 +166,20 @@ impl Keys {
         Ok(())
     }
 
+    /// Finds out which of these may be in a run.
+    pub(crate) fn look_ahead(&self, keys: &mut [Option<KeyAhead>]) {
+        for KeyAhead { mark, in_runs } in keys.iter_mut().flatten() {
+            let probe = Probe::of(*mark);
+            // Each is asked, whatever the last one said: what is asked for does not wait for what is known.
+            *in_runs = self.view.runs.iter().fold(false, |any, run| any | run.may_have(&probe));
+        }
+    }
+
     /// Whether anything may have been decided under a key of this mark, in the open batch or any
     /// earlier one: then [`find`](Self::find) is to be asked.
-    pub(crate) fn look(&mut self, mark: u64) -> rusqlite::Result<bool> {
+    pub(crate) fn look(&mut self, key: KeyAhead) -> rusqlite::Result<bool> {
         self.found.clear();
-        self.look_for(mark).map_err(set_aside)?;
+        self.look_for(key).map_err(set_aside)?;
         Ok(!self.found.is_empty())
     }
 
@@ -189,14 +200,17 @@ impl Keys {
     }
 
     /// Puts the rows that may be under a mark into `found`.
-    fn look_for(&mut self, mark: u64) -> Result<(), RunError> {
+    fn look_for(&mut self, KeyAhead { mark, in_runs }: KeyAhead) -> Result<(), RunError> {
         let frozen = self.view.frozen.as_ref().map(|frozen| &frozen.table);
         for table in [Some(&self.recent), frozen].into_iter().flatten() {
             let hits = table.iter_hash(mark).filter(|entry| entry.mark == mark);
             self.found.extend(hits.map(|entry| entry.row));
         }
-        for run in self.view.runs.iter().filter(|run| run.may_have(mark)) {
-            run.find(mark, &mut self.found)?;
+        if in_runs {
+            let probe = Probe::of(mark);
+            for run in self.view.runs.iter().filter(|run| run.may_have(&probe)) {
+                run.find(mark, &mut self.found)?;
+            }
         }
         Ok(())
     }

@@ -110,36 +110,49 @@ impl Filter {
         Self(vec![[0; 8]; usize::try_from(blocks).unwrap_or(1)])
     }
 
-    /// The block of a mark, and the places of its six bits.
-    fn places(&self, mark: u64) -> (usize, impl Iterator<Item = (usize, u64)> + use<>) {
+    /// The block of a mark.
+    fn place(&self, mark: u64) -> usize {
         let scaled = (u128::from(mark) * self.0.len() as u128) >> 64;
-        // The block is chosen by the mark's high bits; the bits by all of them, mixed.
-        let mixed = mark.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ mark;
-        let bits = (0..6).map(move |place| {
-            let bit = (mixed >> (place * 9)) & 511;
-            ((bit >> 6) as usize, 1 << (bit & 63))
-        });
-        (usize::try_from(scaled).unwrap_or(0), bits)
+        usize::try_from(scaled).unwrap_or(0)
     }
 
-    fn insert(&mut self, mark: u64) {
-        let (block, bits) = self.places(mark);
-        if let Some(block) = self.0.get_mut(block) {
-            for (word, bit) in bits {
-                if let Some(word) = block.get_mut(word) {
-                    *word |= bit;
-                }
+    fn insert(&mut self, Probe { mark, bits }: &Probe) {
+        let place = self.place(*mark);
+        if let Some(block) = self.0.get_mut(place) {
+            for (word, bits) in block.iter_mut().zip(bits) {
+                *word |= bits;
             }
         }
     }
 
-    fn may_have(&self, mark: u64) -> bool {
-        let (block, bits) = self.places(mark);
-        self.0.get(block).is_none_or(|block| {
-            // All six are looked at: a branch at each would be guessed wrong half of the time.
-            let missing = |(word, bit)| block.get(word).map_or(0, |word| !word & bit);
-            bits.map(missing).fold(0, |all, one| all | one) == 0
+    fn may_have(&self, Probe { mark, bits }: &Probe) -> bool {
+        self.0.get(self.place(*mark)).is_none_or(|block| {
+            // All words are looked at: a branch at each would be guessed wrong half of the time.
+            let missing = block.iter().zip(bits).map(|(word, bits)| !word & bits);
+            missing.fold(0, |all, one| all | one) == 0
         })
+    }
+}
+
+/// What filters are asked for: a mark, and its six bits in a block of whichever filter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe {
+    mark: u64,
+    bits: [u64; 8],
+}
+
+impl Probe {
+    pub(crate) fn of(mark: u64) -> Self {
+        // A block is chosen by the mark's high bits; the bits by all of them, mixed.
+        let mixed = mark.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ mark;
+        let mut bits = [0; 8];
+        for place in 0..6 {
+            let bit = (mixed >> (place * 9)) & 511;
+            if let Some(word) = bits.get_mut((bit >> 6) as usize) {
+                *word |= 1 << (bit & 63);
+            }
+        }
+        Self { mark, bits }
     }
 }
 
@@ -200,8 +213,8 @@ impl Run {
     }
 
     /// Whether it is worth looking for a mark here.
-    pub(crate) fn may_have(&self, mark: u64) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.may_have(mark))
+    pub(crate) fn may_have(&self, probe: &Probe) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.may_have(probe))
     }
 
     /// Adds the rows under a mark to `found`.
@@ -289,7 +302,7 @@ impl Writer {
         }
         self.block.extend_from_slice(&entry.mark.to_le_bytes());
         self.block.extend_from_slice(&entry.row.0.to_le_bytes());
-        self.filter.insert(entry.mark);
+        self.filter.insert(&Probe::of(entry.mark));
         self.entries += 1;
         if self.block.len() == BLOCK_ENTRIES * ENTRY_BYTES { self.end_block() } else { Ok(()) }
     }
@@ -442,12 +455,12 @@ mod tests {
                 assert_eq!((run.entries, run.span.link, run.span.upto.refusal), (count, 9, 3));
                 let mut found = Vec::new();
                 for number in 1..=count {
-                    assert!(run.may_have(mark(number)));
+                    assert!(run.may_have(&Probe::of(mark(number))));
                     run.find(mark(number), &mut found).unwrap();
                     assert_eq!(std::mem::take(&mut found), [RowRef::transfer(number)]);
                 }
                 let absent = (count + 1..=count + 10_000).map(mark);
-                let in_vain = absent.filter(|mark| run.may_have(*mark)).count();
+                let in_vain = absent.filter(|mark| run.may_have(&Probe::of(*mark))).count();
                 assert!(filter_bytes_max == 0 || in_vain < 200, "{count}: {in_vain}");
                 run.find(mark(count + 1), &mut found).unwrap();
                 assert_eq!(found, []);

@@ -1,10 +1,10 @@
-//! Owns the runs on the disk and the thread that keeps them few: it writes what the writer has frozen,
-//! merges runs of about a size, and lets go of what is older than the keys' window.
+//! Owns the runs on the disk, and what the writer has frozen until it is one: handed over, written, looked
+//! into, let go of when it is older than the keys' window.
 //!
-//! Never: a wait of the writer for a merge (what is frozen is written in between), or a decision. Bounds:
-//! runs grow by more than half from one to the next, so there are few; the memory of their filters, by
+//! Never: a merge (the keeper's), or a decision. Bounds: the memory of their filters, by
 //! [`FILTERS_BYTES_MAX`]: the runs beyond it are looked into on the disk.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,19 +17,15 @@ use hashbrown::HashTable;
 use ledger::Timestamp;
 use rusqlite::Connection;
 
-use super::run::{Entry, Place, Reader, Run, RunError, Span, Writer};
+use super::run::{Entry, Place, Run, RunError, Span, Writer};
 use crate::{background, chain, directory, rows};
 
 /// The most memory that filters take together, in bytes: enough for 170 million keys.
 const FILTERS_BYTES_MAX: u64 = 256 << 20;
-/// So many entries are merged before it is looked whether something frozen waits.
-const ENTRIES_BETWEEN_LOOKS: u64 = 65_536;
 /// So many entries are written or merged before a pause, if one is due.
-const ENTRIES_BETWEEN_PAUSES: usize = 256;
+pub(super) const ENTRIES_BETWEEN_PAUSES: usize = 256;
 /// So many entries are sorted without a pause.
 const ENTRIES_SORTED_AT_ONCE: usize = 4_096;
-/// How long to wait before the disk is tried again when it is full.
-const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 
 /// What the writer hands over: it goes on being looked into until it is a run.
 pub(super) struct Frozen {
@@ -169,7 +165,7 @@ impl Shelf {
         let (mut runs, next_file) = open_files(dir)?;
         runs.sort_by_key(|run| {
             let Span { after, upto, .. } = run.span;
-            (after.operation, after.refusal, std::cmp::Reverse((upto.operation, upto.refusal)))
+            (after.operation, after.refusal, Reverse((upto.operation, upto.refusal)))
         });
         let mut chosen: Vec<Arc<Run>> = Vec::new();
         let mut covered = None;
@@ -256,6 +252,57 @@ impl Shelf {
         self.tell(&mut state);
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Waits for something frozen; false when the shelf is closed.
+    pub(super) fn wait_for_frozen(&self) -> bool {
+        let state = self.lock();
+        if state.view.frozen.is_none() {
+            self.behind.store(false, Relaxed);
+        }
+        let idle = |state: &mut State| state.view.frozen.is_none() && !state.closed;
+        let state = self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        !state.closed
+    }
+
+    pub(super) fn set_disk_full(&self, full: bool) {
+        let mut state = self.lock();
+        if state.disk_full != full {
+            state.disk_full = full;
+            self.tell(&mut state);
+        }
+    }
+
+    /// Puts a run in the place of those that it was merged from.
+    pub(super) fn replace(&self, inputs: &[Arc<Run>], merged: Arc<Run>) -> Result<(), ShelfError> {
+        let mut state = self.lock();
+        let first = inputs.first();
+        let at = first
+            .and_then(|first| state.view.runs.iter().position(|run| Arc::ptr_eq(run, first)))
+            .ok_or_else(|| io::Error::other("the runs that were merged are gone"))?;
+        state.view.runs.splice(at..at + inputs.len(), [merged]);
+        self.tell(&mut state);
+        drop(state);
+        inputs.iter().try_for_each(|run| Ok(fs::remove_file(run.path())?))
+    }
+
+    /// Lets go of what is older than the window: of runs that are so as a whole, and later of refusals.
+    pub(super) fn forget(&self, horizon: Place) -> Result<(), ShelfError> {
+        self.forgettable_refusal.fetch_max(horizon.refusal, Relaxed);
+        let mut state = self.lock();
+        let old = |run: &&Arc<Run>| run.span.upto.is_within(horizon);
+        let count = state.view.runs.iter().take_while(old).count();
+        if count == 0 {
+            return Ok(());
+        }
+        let forgotten: Vec<_> = state.view.runs.drain(..count).collect();
+        self.tell(&mut state);
+        drop(state);
+        forgotten.iter().try_for_each(|run| Ok(fs::remove_file(run.path())?))
+    }
+
     fn tell(&self, state: &mut MutexGuard<'_, State>) {
         let runs = state.view.runs.iter().map(|run| run.entries);
         let frozen = state.view.frozen.as_ref().map_or(0, |frozen| frozen.table.len() as u64);
@@ -318,14 +365,14 @@ impl Shelf {
     }
 
     /// Makes way for whoever is waited for, unless it is this that will be waited for.
-    fn pause_if_due(&self) {
+    pub(super) fn pause_if_due(&self) {
         if !self.behind.load(Relaxed) {
             background::pause_if_due();
         }
     }
 
     /// Writes a file under another name, makes it durable, and only then gives it its own.
-    fn write(
+    pub(super) fn write(
         &self,
         entries_max: u64,
         span: Span,
@@ -387,172 +434,10 @@ fn open_files(dir: &Path) -> Result<(Vec<Run>, u64), ShelfError> {
     Ok((runs, greatest))
 }
 
-/// The thread's state.
-pub(crate) struct Keeper {
-    pub(crate) shelf: Arc<Shelf>,
-    /// Reads only.
-    pub(crate) connection: Connection,
-    pub(crate) horizon: Horizon,
-}
-
-impl Keeper {
-    /// Works until the shelf is closed, or until the storage fails: then with the reason.
-    pub(crate) fn run(&self) -> Result<(), String> {
-        loop {
-            match self.keep() {
-                Ok(()) => {
-                    self.set_disk_full(false);
-                    if !self.wait() {
-                        return Ok(());
-                    }
-                }
-                Err(error) if error.is_full_disk() => {
-                    // Without room for a merge there are more runs: that holds nobody up.
-                    self.set_disk_full(self.shelf.view().frozen.is_some());
-                    std::thread::sleep(FULL_DISK_PAUSE);
-                    if self.shelf.lock().closed {
-                        return Ok(());
-                    }
-                }
-                Err(error) => {
-                    set_aside_if_damaged(&error);
-                    return Err(error.to_string());
-                }
-            }
-        }
-    }
-
-    /// Does all that there is to do now.
-    fn keep(&self) -> Result<(), ShelfError> {
-        self.shelf.write_frozen()?;
-        let horizon = self.horizon.place(&self.connection)?;
-        self.shelf.forgettable_refusal.fetch_max(horizon.refusal, Relaxed);
-        self.forget_runs(horizon)?;
-        // A merge that is interrupted because the service stops leaves what was due.
-        while !self.shelf.lock().closed
-            && let Some(inputs) = due(&self.shelf.view().runs)
-        {
-            self.merge(&inputs, horizon)?;
-        }
-        Ok(())
-    }
-
-    fn wait(&self) -> bool {
-        let state = self.shelf.lock();
-        if state.view.frozen.is_none() {
-            self.shelf.behind.store(false, Relaxed);
-        }
-        let idle = |state: &mut State| state.view.frozen.is_none() && !state.closed;
-        let state =
-            self.shelf.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
-        !state.closed
-    }
-
-    fn set_disk_full(&self, full: bool) {
-        let mut state = self.shelf.lock();
-        if state.disk_full != full {
-            state.disk_full = full;
-            self.shelf.tell(&mut state);
-        }
-    }
-
-    /// Makes one run of several that join, without what is older than the window.
-    fn merge(&self, inputs: &[Arc<Run>], horizon: Place) -> Result<(), ShelfError> {
-        let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else { return Ok(()) };
-        let forgotten = inputs.iter().fold(horizon, |place, run| place.max(run.span.forgotten));
-        let span = Span { after: first.span.after, forgotten, ..last.span };
-        let entries_max = inputs.iter().map(|run| run.entries).sum();
-        let freed = inputs.iter().map(|run| run.filter_bytes()).sum();
-        let merged = self.shelf.write(entries_max, span, freed, |writer| {
-            let mut heads = Vec::new();
-            for run in inputs {
-                let mut reader = run.read();
-                heads.extend(reader.next()?.map(|entry| (entry, reader)));
-            }
-            let mut seen: u64 = 0;
-            while let Some(entry) = least(&mut heads)? {
-                if !entry.row.is_within(horizon) {
-                    writer.push(entry)?;
-                }
-                seen += 1;
-                if seen.is_multiple_of(ENTRIES_BETWEEN_PAUSES as u64) {
-                    self.shelf.pause_if_due();
-                }
-                if seen.is_multiple_of(ENTRIES_BETWEEN_LOOKS) {
-                    self.shelf.write_frozen()?;
-                    if self.shelf.lock().closed {
-                        return Err(io::Error::from(io::ErrorKind::Interrupted).into());
-                    }
-                }
-            }
-            Ok(())
-        });
-        let merged = match merged {
-            Ok(merged) => merged,
-            // The service stops: the inputs are as good.
-            Err(ShelfError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        let mut state = self.shelf.lock();
-        let at = state.view.runs.iter().position(|run| Arc::ptr_eq(run, first));
-        let at = at.ok_or_else(|| io::Error::other("the runs that were merged are gone"))?;
-        state.view.runs.splice(at..at + inputs.len(), [merged]);
-        self.shelf.tell(&mut state);
-        drop(state);
-        inputs.iter().try_for_each(|run| Ok(fs::remove_file(run.path())?))
-    }
-
-    /// Lets go of runs that are older than the window as a whole.
-    fn forget_runs(&self, horizon: Place) -> Result<(), ShelfError> {
-        let mut state = self.shelf.lock();
-        let old = |run: &&Arc<Run>| run.span.upto.is_within(horizon);
-        let count = state.view.runs.iter().take_while(old).count();
-        if count == 0 {
-            return Ok(());
-        }
-        let forgotten: Vec<_> = state.view.runs.drain(..count).collect();
-        self.shelf.tell(&mut state);
-        drop(state);
-        forgotten.iter().try_for_each(|run| Ok(fs::remove_file(run.path())?))
-    }
-}
-
 /// A damaged file goes, so that the next start makes it again.
 pub(super) fn set_aside_if_damaged(error: &ShelfError) {
     if let ShelfError::Run(RunError::Damaged { path, .. }) = error {
         // If that fails too, the next start meets the damage again.
         let _ = fs::remove_file(path);
     }
-}
-
-/// The newest runs that are to become one: each at most twice as great as all that are newer.
-fn due(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
-    let (newest, older) = runs.split_last()?;
-    let mut sum = newest.entries;
-    let mut count = 0;
-    for run in older.iter().rev() {
-        if run.entries > 2 * sum {
-            break;
-        }
-        sum += run.entries;
-        count += 1;
-    }
-    (count > 0).then(|| runs.iter().skip(older.len() - count).cloned().collect())
-}
-
-/// The least entry of all; the runs are few.
-fn least(heads: &mut Vec<(Entry, Reader<'_>)>) -> Result<Option<Entry>, RunError> {
-    let least = heads.iter().enumerate().min_by_key(|(_, (entry, _))| *entry);
-    let Some((at, &(entry, _))) = least else { return Ok(None) };
-    let next = match heads.get_mut(at) {
-        Some((_, reader)) => reader.next()?,
-        None => None,
-    };
-    match (next, heads.get_mut(at)) {
-        (Some(next), Some((head, _))) => *head = next,
-        _ => drop(heads.swap_remove(at)),
-    }
-    Ok(Some(entry))
 }

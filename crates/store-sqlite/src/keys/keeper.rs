@@ -1,0 +1,229 @@
+//! Owns the thread that keeps the runs few: it writes what the writer has frozen, merges runs of about a
+//! size, and lets go of what is older than the keys' window.
+//!
+//! Never: a wait of the writer for a merge (what is frozen is written in between). Bounds: runs grow by more
+//! than half from one to the next, so there are few; also while a merge goes on, between whose entries those
+//! that came after are merged.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::run::{Entry, Place, Reader, Run, RunError, Span};
+use super::shelf::{ENTRIES_BETWEEN_PAUSES, Horizon, Shelf, ShelfError, set_aside_if_damaged};
+
+/// So many entries are merged before it is looked whether something frozen waits.
+const ENTRIES_BETWEEN_LOOKS: u64 = 65_536;
+/// How long to wait before the disk is tried again when it is full.
+const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
+
+/// The thread's state.
+pub(crate) struct Keeper {
+    pub(crate) shelf: Arc<Shelf>,
+    /// Reads only.
+    pub(crate) connection: Connection,
+    pub(crate) horizon: Horizon,
+}
+
+impl Keeper {
+    /// Works until the shelf is closed, or until the storage fails: then with the reason.
+    pub(crate) fn run(&self) -> Result<(), String> {
+        loop {
+            match self.keep() {
+                Ok(()) => {
+                    self.shelf.set_disk_full(false);
+                    if !self.shelf.wait_for_frozen() {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.is_full_disk() => {
+                    // Without room for a merge there are more runs: that holds nobody up.
+                    self.shelf.set_disk_full(self.shelf.view().frozen.is_some());
+                    std::thread::sleep(FULL_DISK_PAUSE);
+                    if self.shelf.is_closed() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => {
+                    set_aside_if_damaged(&error);
+                    return Err(error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Does all that there is to do now.
+    fn keep(&self) -> Result<(), ShelfError> {
+        self.shelf.write_frozen()?;
+        let horizon = self.horizon.place(&self.connection)?;
+        self.shelf.forget(horizon)?;
+        self.merge_due(None, horizon)
+    }
+
+    /// Merges what is due among the runs after this one. A merge that is interrupted because the service
+    /// stops leaves what was due.
+    fn merge_due(&self, after: Option<&Arc<Run>>, horizon: Place) -> Result<(), ShelfError> {
+        loop {
+            let runs = self.shelf.view().runs;
+            let newer = match after {
+                None => Some(runs.as_slice()),
+                Some(after) => {
+                    let at = runs.iter().position(|run| Arc::ptr_eq(run, after));
+                    at.and_then(|at| runs.get(at + 1..))
+                }
+            };
+            match newer.and_then(due) {
+                Some(inputs) if !self.shelf.is_closed() => self.merge(&inputs, horizon)?,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Makes one run of several that join, without what is older than the window.
+    fn merge(&self, inputs: &[Arc<Run>], horizon: Place) -> Result<(), ShelfError> {
+        let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else { return Ok(()) };
+        let forgotten = inputs.iter().fold(horizon, |place, run| place.max(run.span.forgotten));
+        let span = Span { after: first.span.after, forgotten, ..last.span };
+        let entries_max = inputs.iter().map(|run| run.entries).sum();
+        let freed = inputs.iter().map(|run| run.filter_bytes()).sum();
+        let merged = self.shelf.write(entries_max, span, freed, |writer| {
+            let mut readers: Vec<_> = inputs.iter().map(|run| run.read()).collect();
+            let mut heads = BinaryHeap::new();
+            for (at, reader) in readers.iter_mut().enumerate() {
+                heads.extend(reader.next()?.map(|entry| Reverse((entry, at))));
+            }
+            let mut seen: u64 = 0;
+            while let Some(entry) = least(&mut heads, &mut readers)? {
+                if !entry.row.is_within(horizon) {
+                    writer.push(entry)?;
+                }
+                seen += 1;
+                if seen.is_multiple_of(ENTRIES_BETWEEN_PAUSES as u64) {
+                    self.shelf.pause_if_due();
+                }
+                if seen.is_multiple_of(ENTRIES_BETWEEN_LOOKS) {
+                    self.shelf.write_frozen()?;
+                    // A merge of millions takes long: what comes meanwhile must not become many.
+                    self.merge_due(Some(last), horizon)?;
+                    if self.shelf.is_closed() {
+                        return Err(io::Error::from(io::ErrorKind::Interrupted).into());
+                    }
+                }
+            }
+            Ok(())
+        });
+        let merged = match merged {
+            Ok(merged) => merged,
+            // The service stops: the inputs are as good.
+            Err(ShelfError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.shelf.replace(inputs, merged)
+    }
+}
+
+/// The newest runs that are to become one: each at most twice as great as all that are newer.
+fn due(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
+    let (newest, older) = runs.split_last()?;
+    let mut sum = newest.entries;
+    let mut count = 0;
+    for run in older.iter().rev() {
+        if run.entries > 2 * sum {
+            break;
+        }
+        sum += run.entries;
+        count += 1;
+    }
+    (count > 0).then(|| runs.iter().skip(older.len() - count).cloned().collect())
+}
+
+/// The least entry of all. A head is a run's next entry, and the place of its reader.
+fn least(
+    heads: &mut BinaryHeap<Reverse<(Entry, usize)>>,
+    readers: &mut [Reader<'_>],
+) -> Result<Option<Entry>, RunError> {
+    let Some(mut head) = heads.peek_mut() else { return Ok(None) };
+    let Reverse((entry, at)) = *head;
+    let next = match readers.get_mut(at) {
+        Some(reader) => reader.next()?,
+        None => None,
+    };
+    match next {
+        Some(next) => *head = Reverse((next, at)),
+        None => drop(PeekMut::pop(head)),
+    }
+    Ok(Some(entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use hashbrown::HashTable;
+    use ledger::Currency;
+
+    use super::super::run::RowRef;
+    use super::super::shelf::Frozen;
+    use super::*;
+    use crate::schema;
+
+    const RUN_ENTRIES: u64 = 1_000;
+
+    /// A keeper of so many runs, each of other keys.
+    fn keeper(dir: &Path, runs: u64) -> Keeper {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection, Currency::parse("RUB").ok(), 0).unwrap();
+        let (shelf, _) = Shelf::open(dir, &connection, Place::default()).unwrap();
+        for number in 0..runs {
+            let entries = number * RUN_ENTRIES + 1..=(number + 1) * RUN_ENTRIES;
+            let place = |operation| Place { operation, refusal: 0 };
+            let (after, upto) = (place(entries.start() - 1), place(*entries.end()));
+            let mut table = HashTable::new();
+            for row in entries {
+                let mark = row.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let entry = Entry { mark, row: RowRef::transfer(row) };
+                table.insert_unique(mark, entry, |entry| entry.mark);
+            }
+            let span = Span { after, upto, link: 0, forgotten: Place::default() };
+            assert!(shelf.hand_over(Frozen { table, span }).is_ok());
+            shelf.write_frozen().unwrap();
+        }
+        let horizon = Horizon { window: Duration::MAX };
+        Keeper { shelf: Arc::new(shelf), connection, horizon }
+    }
+
+    fn sizes(keeper: &Keeper) -> Vec<u64> {
+        keeper.shelf.view().runs.iter().map(|run| run.entries / RUN_ENTRIES).collect()
+    }
+
+    #[test]
+    fn while_a_run_is_being_merged_those_after_it_are_merged_without_it() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let keeper = keeper(dir.path(), 4);
+        let first = keeper.shelf.view().runs.first().cloned().unwrap();
+        keeper.merge_due(Some(&first), Place::default()).unwrap();
+        assert_eq!(sizes(&keeper), [1, 3]);
+        keeper.merge_due(None, Place::default()).unwrap();
+        assert_eq!(sizes(&keeper), [4]);
+        // That one is not there any more, so nothing is known to be newer.
+        keeper.merge_due(Some(&first), Place::default()).unwrap();
+        let run = keeper.shelf.view().runs.first().cloned().unwrap();
+        let mut reader = run.read();
+        let mut rows = Vec::new();
+        let mut last = 0;
+        while let Some(entry) = reader.next().unwrap() {
+            assert!(last < entry.mark);
+            last = entry.mark;
+            rows.push(entry.row.number());
+        }
+        rows.sort_unstable();
+        assert!(rows.into_iter().eq(1..=4 * RUN_ENTRIES));
+    }
+}
