@@ -154,10 +154,12 @@ impl fmt::Display for Units {
         if self.minor < 0 {
             f.write_str("-")?;
         }
-        let digits = format!("{:0width$}", self.minor.unsigned_abs(), width = self.exponent + 1);
-        let (whole, fraction) = digits.split_at(digits.len() - self.exponent);
-        f.write_str(whole)?;
-        if fraction.is_empty() { Ok(()) } else { write!(f, ".{fraction}") }
+        let (minor, width) = (self.minor.unsigned_abs(), self.exponent);
+        if width == 0 {
+            return write!(f, "{minor}");
+        }
+        let unit = (0..width).fold(1_u64, |unit, _| unit.saturating_mul(10));
+        write!(f, "{}.{:0width$}", minor / unit, minor % unit)
     }
 }
 

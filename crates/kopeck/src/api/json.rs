@@ -7,6 +7,7 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -19,11 +20,13 @@ pub(crate) struct JsonBody(Bytes);
 impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let json = is_json(request.headers());
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| {
-            Problem::new(Code::MalformedRequest).privately(rejection.to_string())
-        })?;
+        let body =
+            request.into_body().collect().await.map_err(|error| {
+                Problem::new(Code::MalformedRequest).privately(error.to_string())
+            })?;
+        let body = body.to_bytes();
         if body.is_empty() {
             return Err(Problem::new(Code::MalformedJson).detail("the body is missing"));
         }

@@ -3,7 +3,6 @@
 //! Never: a decision; it reads the form, asks the [`Teller`](crate::money::Teller), and writes the answer.
 //! Bounds: those of the wire and the ledger.
 
-use axum::Json;
 use axum::extract::State;
 
 use super::json::JsonBody;
@@ -30,7 +29,7 @@ pub(super) async fn external_to_wallet(
     caller: Caller,
     Key(key): Key,
     body: JsonBody,
-) -> Result<(Replayed, Json<MovedAnswer>), Problem> {
+) -> Result<(Replayed, MovedAnswer), Problem> {
     let body: DepositBody<'_> = body.read()?;
     state.teller.check_bank(&caller)?;
     let order = body.parse(state.ledger.currency()).map_err(|error| refused(&state, error))?;
@@ -52,7 +51,7 @@ pub(super) async fn wallet_to_wallet(
     caller: Caller,
     Key(key): Key,
     body: JsonBody,
-) -> Result<(Replayed, Json<MovedAnswer>), Problem> {
+) -> Result<(Replayed, MovedAnswer), Problem> {
     let order = parse(&state, body.read()?)?;
     Ok(answer(&state, &state.teller.transfer(&caller, order, key).await?))
 }
@@ -69,6 +68,6 @@ fn refused(state: &AppState, refused: MoneyRefused) -> Problem {
     }
 }
 
-fn answer(state: &AppState, Moved { transfer, replayed }: &Moved) -> (Replayed, Json<MovedAnswer>) {
-    (Replayed(*replayed), Json(MovedAnswer::new(transfer, state.ledger.currency())))
+fn answer(state: &AppState, Moved { transfer, replayed }: &Moved) -> (Replayed, MovedAnswer) {
+    (Replayed(*replayed), MovedAnswer::new(transfer, state.ledger.currency()))
 }

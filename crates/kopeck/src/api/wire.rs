@@ -3,6 +3,9 @@
 //! Never: a float. An amount is read from the number's own text and written as such. Bounds: those
 //! of the ledger's own types, into which everything is parsed here.
 
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use ledger::{
     Amount, Currency, Details, Entry, EntryKind, ExternalId, OperationKind, Rejection, Statement,
     Transfer, Units, User, WalletId,
@@ -268,6 +271,23 @@ impl MovedAnswer {
             balance: Decimal(side.balance.in_units(currency)),
         }
     }
+
+    /// The same text as serde's, at a third of its cost: it is the answer that there are most of.
+    fn to_json(&self) -> String {
+        let Self { status, operation_id, wallet_id, balance: Decimal(balance) } = self;
+        format!(
+            r#"{{"status":"{status}","operation_id":{operation_id},"wallet_id":{wallet_id},"balance":{balance}}}"#
+        )
+    }
+}
+
+impl IntoResponse for MovedAnswer {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.to_json()));
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+    }
 }
 
 /// A wallet with a page of its history.
@@ -375,6 +395,8 @@ impl OperationAnswer {
 
 #[cfg(test)]
 mod tests {
+    use ledger::Balance;
+
     use super::*;
 
     fn parse(wallet_id: &str, amount: &str) -> Result<i64, &'static str> {
@@ -384,6 +406,22 @@ mod tests {
             Ok(money) => Ok(money.amount.minor()),
             Err(MoneyRefused::Form(problem)) => Err(problem.code()),
             Err(MoneyRefused::Rule(rejection)) => Err(rejection.code()),
+        }
+    }
+
+    #[test]
+    fn what_was_moved_is_told_as_serde_would() {
+        for (minor, balance) in [(-1, "-0.01"), (10_450, "104.50"), (0, "0.00")] {
+            let balance_is = Balance::from_minor(minor).unwrap();
+            let currency = Currency::parse("RUB").unwrap();
+            let moved = MovedAnswer {
+                status: "OK",
+                operation_id: ledger::ID_MAX,
+                wallet_id: 2,
+                balance: Decimal(balance_is.in_units(currency)),
+            };
+            assert_eq!(moved.to_json(), serde_json::to_string(&moved).unwrap());
+            assert!(moved.to_json().ends_with(&format!(r#""balance":{balance}}}"#)));
         }
     }
 
