@@ -1,6 +1,6 @@
-//! Owns the appending of transfers to the book: several rows a statement, the rest one by one.
+//! Owns the appending of transfers to the book: many rows a statement, then some, the rest one by one.
 //!
-//! Never: a transaction; the caller has opened one. Bounds: [`ROWS_A_STATEMENT`] rows a statement.
+//! Never: a transaction; the caller has opened one. Bounds: [`MANY`] rows a statement.
 //!
 //! SQLite gives each row the id after the last one without looking for its place. What a statement
 //! costs beside its rows (to begin, to open the table, to end) is shared by them.
@@ -11,10 +11,12 @@ use ledger::{Details, ExternalId, IdempotencyKey, Link, OperationId};
 use rusqlite::{CachedStatement, Connection, Statement};
 
 use crate::hasher::Row;
-use crate::rows;
+use crate::rows::{self, damaged};
 
 /// The quickest of 1, 8 and 32, as measured; most of it comes with the first 8.
-const ROWS_A_STATEMENT: usize = 32;
+const MANY: usize = 32;
+/// For commits of a few dozen, which are those of single requests under load.
+const SOME: usize = 8;
 const COLUMNS: usize = 13;
 
 /// A row that does not fit is an end of the batch anyway. `OR FAIL` says so to SQLite, which would else
@@ -22,61 +24,84 @@ const COLUMNS: usize = 13;
 const INSERT: &str = "INSERT OR FAIL INTO transfer VALUES";
 const ROW: &str = "(NULL,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 
-static INSERT_ONE: LazyLock<String> = LazyLock::new(|| format!("{INSERT} {ROW}"));
-
-static INSERT_MANY: LazyLock<String> =
-    LazyLock::new(|| format!("{INSERT} {}", vec![ROW; ROWS_A_STATEMENT].join(",")));
+fn insert(rows: usize) -> String {
+    format!("{INSERT} {}", vec![ROW; rows].join(","))
+}
 
 /// Appends transfers in one open transaction.
 pub(crate) struct Appender<'c> {
     connection: &'c Connection,
-    one: CachedStatement<'c>,
-    many: CachedStatement<'c>,
+    one: Lazy<'c>,
+    some: Lazy<'c>,
+    many: Lazy<'c>,
 }
 
+/// A statement that is looked up when it is needed first.
+struct Lazy<'c> {
+    sql: &'static LazyLock<String>,
+    statement: Option<CachedStatement<'c>>,
+}
+
+static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert(1));
+static INSERT_SOME: LazyLock<String> = LazyLock::new(|| insert(SOME));
+static INSERT_MANY: LazyLock<String> = LazyLock::new(|| insert(MANY));
+
 impl<'c> Appender<'c> {
-    pub(crate) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
-        Ok(Self {
-            connection,
-            one: connection.prepare_cached(&INSERT_ONE)?,
-            many: connection.prepare_cached(&INSERT_MANY)?,
-        })
+    pub(crate) fn new(connection: &'c Connection) -> Self {
+        let lazy = |sql| Lazy { sql, statement: None };
+        let (one, some, many) = (lazy(&INSERT_ONE), lazy(&INSERT_SOME), lazy(&INSERT_MANY));
+        Self { connection, one, some, many }
     }
 
     /// Appends transfers in their order, each with its link.
     pub(crate) fn append(&mut self, rows: &[Row], links: &[Link]) -> rusqlite::Result<()> {
         if rows.len() != links.len() {
-            return Err(crate::rows::damaged(
-                rows.first().map_or(0, |row| row.transfer.id.get()),
-                0,
-            ));
+            return Err(damaged(rows.first().map_or(0, |row| row.transfer.id.get()), 0));
         }
-        let (together, rest) = rows.as_chunks::<ROWS_A_STATEMENT>();
+        let (many, rest) = rows.as_chunks::<MANY>();
+        let (some, rest) = rest.as_chunks::<SOME>();
         let mut links = links.iter().copied();
-        for rows in together {
-            for ((row, link), first) in rows.iter().zip(links.by_ref()).zip((1..).step_by(COLUMNS))
-            {
-                bind(&mut self.many, first, row, link)?;
-            }
-            self.many.raw_execute()?;
-            self.check(rows.last())?;
+        for rows in many {
+            self.many.execute(self.connection, rows, &mut links)?;
         }
-        for (row, link) in rest.iter().zip(links) {
-            bind(&mut self.one, 1, row, link)?;
-            self.one.raw_execute()?;
+        for rows in some {
+            self.some.execute(self.connection, rows, &mut links)?;
         }
-        self.check(rest.last())
+        for row in rest {
+            self.one.execute(self.connection, std::slice::from_ref(row), &mut links)?;
+        }
+        Ok(())
     }
+}
 
-    /// Makes sure that the rows stand where the book says. Ids are given one after another, so the
-    /// last one tells of all.
-    fn check(&self, last: Option<&Row>) -> rusqlite::Result<()> {
-        let Some(last) = last.map(|row| row.transfer.id.get()) else { return Ok(()) };
-        if self.connection.last_insert_rowid() == last.cast_signed() {
-            Ok(())
-        } else {
-            Err(rows::damaged(last, 0))
+impl<'c> Lazy<'c> {
+    /// Appends as many rows as the statement has places for.
+    fn execute(
+        &mut self,
+        connection: &'c Connection,
+        rows: &[Row],
+        links: &mut impl Iterator<Item = Link>,
+    ) -> rusqlite::Result<()> {
+        let statement = match &mut self.statement {
+            Some(statement) => statement,
+            none => none.insert(connection.prepare_cached(self.sql)?),
+        };
+        for ((row, link), first) in rows.iter().zip(links).zip((1..).step_by(COLUMNS)) {
+            bind(statement, first, row, link)?;
         }
+        statement.raw_execute()?;
+        check(connection, rows.last())
+    }
+}
+
+/// Makes sure that the rows stand where the book says. Ids are given one after another, so the last one
+/// tells of all.
+fn check(connection: &Connection, last: Option<&Row>) -> rusqlite::Result<()> {
+    let Some(last) = last.map(|row| row.transfer.id.get()) else { return Ok(()) };
+    if connection.last_insert_rowid() == last.cast_signed() {
+        Ok(())
+    } else {
+        Err(damaged(last, 0))
     }
 }
 

@@ -190,7 +190,7 @@ impl Writer {
             links: self.links,
             keys: &mut self.keys,
             key_window: self.key_window,
-            rows: Appender::new(&self.connection)?,
+            rows: Appender::new(&self.connection),
             now,
         };
         for work in batch.drain(..) {

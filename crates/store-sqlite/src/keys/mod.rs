@@ -95,8 +95,8 @@ impl Keys {
         let shelf = Arc::new(shelf);
         let mut keys = Self {
             links,
-            recent: HashTable::with_capacity(RECENT_ENTRIES_MAX),
-            spare: None,
+            recent: touched_table(),
+            spare: Some(touched_table()),
             uncommitted: Vec::new(),
             after: covered,
             committed: covered,
@@ -338,8 +338,7 @@ impl Keys {
         match self.shelf.hand_over(Frozen { table, span }) {
             Ok(()) => {
                 self.after = self.committed;
-                let anew = || HashTable::with_capacity(RECENT_ENTRIES_MAX);
-                self.recent = self.spare.take().unwrap_or_else(anew);
+                self.recent = self.spare.take().unwrap_or_else(touched_table);
                 self.look_at_shelf();
             }
             // The last is still being written: this one grows a little more.
@@ -362,6 +361,19 @@ impl Keys {
         self.recent.len() >= RECENT_ENTRIES_MAX
             || self.now.operation - self.after.operation >= RECENT_OPERATIONS_MAX
     }
+}
+
+/// An empty table, all of whose memory was written to: the first touch of a page can take milliseconds, which
+/// a start has and a batch has not.
+fn touched_table() -> HashTable<Entry> {
+    let mut table = HashTable::with_capacity(RECENT_ENTRIES_MAX);
+    for number in 0..RECENT_ENTRIES_MAX as u64 {
+        // Spread over all of the table, as marks are.
+        let mark = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        table.insert_unique(mark, Entry { mark, row: RowRef::transfer(0) }, |entry| entry.mark);
+    }
+    table.clear();
+    table
 }
 
 /// What a damaged run does: the file goes, so that the next start makes it again, and the engine

@@ -17,7 +17,8 @@ use hashbrown::HashTable;
 use ledger::Timestamp;
 use rusqlite::Connection;
 
-use super::run::{Entry, Place, Run, RunError, Span, Writer};
+use super::RECENT_ENTRIES_MAX;
+use super::run::{Entry, Place, RowRef, Run, RunError, Span, Writer};
 use crate::{background, chain, directory, rows};
 
 /// The most memory that filters take together, in bytes: enough for 170 million keys.
@@ -193,6 +194,10 @@ impl Shelf {
         }
         let covered = covered.unwrap_or(horizon);
         let view = View { frozen: None, runs: chosen };
+        // Written to once, as the writer's tables are.
+        let nothing = Entry { mark: u64::MAX, row: RowRef::transfer(1) };
+        let mut entries_to_write = vec![nothing; RECENT_ENTRIES_MAX];
+        entries_to_write.clear();
         let shelf = Self {
             dir: dir.to_owned(),
             entries: AtomicU64::new(view.runs.iter().map(|run| run.entries).sum()),
@@ -200,7 +205,7 @@ impl Shelf {
             changed: Condvar::new(),
             version: AtomicU64::new(1),
             forgettable_refusal: AtomicU64::new(horizon.refusal),
-            entries_to_write: Mutex::default(),
+            entries_to_write: Mutex::new(entries_to_write),
             behind: AtomicBool::new(false),
         };
         Ok((shelf, covered))
