@@ -2,17 +2,19 @@
 //! request and the next outcome again and again, and does not sleep.
 //!
 //! A commit takes less time than it costs three threads to sleep and wake for each other, and a thread that
-//! slept may find its processor taken. Never: without load, where it would burn a processor to no
-//! end; one processor, which the thread that writes needs. Bounds: it begins with load that lasts, and ends when for `stay` no operation
-//! came while [`UNDER_WAY_MIN`] were under way, so that a disk that hangs is not waited for like that.
+//! slept may find its processor taken. Never: without load, where it would burn a processor to no end; with one
+//! processor, which the thread that writes needs. Bounds: it begins with load that lasts, and ends when for
+//! `stay` no operation came while [`UNDER_WAY_MIN`] were under way, so that a disk that hangs is not
+//! waited for like that.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
-/// With fewer operations under way there is time to sleep; and at half of the greatest rate a polling thread
-/// was seen to make rare waits of 10 ms longer.
+/// With fewer operations under way there is time to sleep; and at half of the greatest rate a polling
+/// thread was seen to make rare waits of 10 ms longer.
 const UNDER_WAY_MIN: usize = 40;
 
 /// Load counts when it has lasted so long: what gathers behind a slow sync is gone before.
@@ -29,7 +31,6 @@ pub(crate) struct BusyPoll {
     under_load: AtomicU64,
     /// Load was noticed, and need not be told of.
     noticed: AtomicBool,
-    polling: AtomicBool,
     begin: Notify,
 }
 
@@ -46,7 +47,6 @@ impl BusyPoll {
             under_way: AtomicUsize::new(0),
             under_load: AtomicU64::new(0),
             noticed: AtomicBool::new(false),
-            polling: AtomicBool::new(false),
             begin: Notify::new(),
         }
     }
@@ -64,15 +64,15 @@ impl BusyPoll {
         UnderWay(self)
     }
 
-    /// Polls whenever there is load. Never ends, but for a `stay` of zero.
-    pub(crate) async fn run(&self) {
+    /// Polls whenever there is load; meanwhile the gauge is 1. Never ends, but for a `stay` of zero.
+    pub(crate) async fn run(&self, polling: &Gauge) {
         while !self.stay.is_zero() {
             self.begin.notified().await;
             self.noticed.store(true, Ordering::Relaxed);
             while self.load_lasts().await {
-                self.polling.store(true, Ordering::Relaxed);
+                polling.set(1);
                 self.poll().await;
-                self.polling.store(false, Ordering::Relaxed);
+                polling.set(0);
             }
             self.noticed.store(false, Ordering::Relaxed);
         }
@@ -115,8 +115,11 @@ mod tests {
         Arc::new(BusyPoll { stay, ..BusyPoll::new(stay) })
     }
 
-    fn is_polling(busy_poll: &BusyPoll) -> bool {
-        busy_poll.polling.load(Ordering::Relaxed)
+    /// Lets it run; the gauge tells whether it polls.
+    fn start(busy_poll: &Arc<BusyPoll>) -> (tokio::task::JoinHandle<()>, Gauge) {
+        let (running, gauge) = (Arc::clone(busy_poll), Gauge::default());
+        let polling = gauge.clone();
+        (tokio::spawn(async move { running.run(&polling).await }), gauge)
     }
 
     /// So much load as lasts, once it is noticed.
@@ -135,21 +138,20 @@ mod tests {
     #[tokio::test]
     async fn polls_only_while_many_are_under_way() {
         let busy_poll = busy_poll(Duration::from_secs(60 * 60));
-        let running = Arc::clone(&busy_poll);
-        let task = tokio::spawn(async move { running.run().await });
+        let (task, polling) = start(&busy_poll);
         let mut few: Vec<_> = (1..UNDER_WAY_MIN).map(|_| busy_poll.enter()).collect();
         // One after another is not many at once.
         drop(few.pop());
         few.push(busy_poll.enter());
         turn().await;
-        assert!(!is_polling(&busy_poll));
+        assert_eq!(polling.get(), 0);
         let many = busy_poll.enter();
         turn().await;
         // It does not last.
-        assert!(!is_polling(&busy_poll));
+        assert_eq!(polling.get(), 0);
         drop(busy_poll.enter());
         load(&busy_poll).await;
-        while !is_polling(&busy_poll) {
+        while polling.get() == 0 {
             tokio::task::yield_now().await;
         }
         drop((few, many));
@@ -160,20 +162,19 @@ mod tests {
     #[tokio::test]
     async fn sleeps_again_when_nothing_more_comes_and_wakes_for_the_next_load() {
         let busy_poll = busy_poll(Duration::from_millis(100));
-        let running = Arc::clone(&busy_poll);
-        let task = tokio::spawn(async move { running.run().await });
+        let (task, polling) = start(&busy_poll);
         for _ in 0..3 {
             // These hang, as they would on a disk that does.
             let hanging: Vec<_> = (0..UNDER_WAY_MIN).map(|_| busy_poll.enter()).collect();
             load(&busy_poll).await;
-            while !is_polling(&busy_poll) {
+            while polling.get() == 0 {
                 tokio::task::yield_now().await;
             }
-            while is_polling(&busy_poll) {
+            while polling.get() == 1 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             turn().await;
-            assert!(!is_polling(&busy_poll));
+            assert_eq!(polling.get(), 0);
             drop(hanging);
         }
         task.abort();
@@ -181,6 +182,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_stay_of_zero_is_never() {
-        busy_poll(Duration::ZERO).run().await;
+        busy_poll(Duration::ZERO).run(&Gauge::default()).await;
     }
 }

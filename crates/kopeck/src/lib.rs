@@ -126,7 +126,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     announce(&state.config, &listener, &recovered, made)?;
     tokio::spawn(forget_sessions(state.clone()));
     let polled = state.clone();
-    tokio::spawn(async move { polled.teller.busy_poll.run().await });
+    tokio::spawn(async move { polled.teller.busy_poll.run(&polled.metrics.busy_polling).await });
 
     let stopped = async {
         tokio::select! {

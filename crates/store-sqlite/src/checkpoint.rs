@@ -23,7 +23,7 @@ use crate::gate::Gate;
 const PAGES_DUE: i64 = 4_096;
 
 /// So many pages of it are copied and synced at a time.
-const PAGES_A_COPY: i64 = 1_024;
+const PAGES_A_COPY: i64 = 256;
 
 /// The gate is shut when at most this many pages are left to copy.
 const PAGES_WITH_GATE_SHUT_MAX: i64 = 512;

@@ -45,6 +45,8 @@ pub(crate) struct Metrics {
     checkpoint_seconds: Histogram,
     /// Connections that are open.
     pub(crate) connections: Gauge,
+    /// 1 while a thread looks for requests without sleeping.
+    pub(crate) busy_polling: Gauge,
 }
 
 /// A route of the route table.
@@ -102,6 +104,7 @@ impl Metrics {
             refusing: AtomicBool::new(false),
             checkpoint_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             connections: Gauge::default(),
+            busy_polling: Gauge::default(),
         }
     }
 
@@ -143,6 +146,11 @@ impl Metrics {
             self.checkpoint_seconds.clone(),
         );
         kopeck.register("connections", "Connections that are open", self.connections.clone());
+        kopeck.register(
+            "busy_polling",
+            "Whether a thread looks for requests without sleeping, because load lasts",
+            self.busy_polling.clone(),
+        );
         for gauge in asked {
             kopeck.register_collector(Box::new(gauge));
         }

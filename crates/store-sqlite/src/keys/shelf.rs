@@ -336,7 +336,12 @@ impl Shelf {
         let Some(frozen) = self.view().frozen else { return Ok(()) };
         let mut entries = self.entries_to_write.lock().unwrap_or_else(PoisonError::into_inner);
         entries.clear();
-        entries.extend(frozen.table.iter());
+        for entry in &frozen.table {
+            entries.push(*entry);
+            if entries.len().is_multiple_of(ENTRIES_SORTED_AT_ONCE) {
+                self.pause_if_due();
+            }
+        }
         let span = frozen.span;
         // From here on only the writer has it, who will use its memory again.
         drop(frozen);
