@@ -75,13 +75,19 @@ def bench(program, work, seconds, batch, connections, *more):
     return told
 
 
-def _runs(program, work, *more):
+def engine(program, work, wallets, operations):
+    """The engine alone, in batches, with keys: its part of the JSON."""
+    return _runs(program, work, "--engine", "--batch", BATCH, "--wallets", wallets, "--operations",
+                 operations, on="engine")[0]
+
+
+def _runs(program, work, *more, on="kopeck"):
     said = run([program, "bench", "--rounds", 1, "--json", *more], cwd=work)
     try:
         document = json.loads(said)
         if not document["checks_hold"]:
             raise Failed(f"`kopeck bench` does not trust its own result: {document['checks']}")
-        return [told for told in document["runs"] if told["on"] == "kopeck"]
+        return [told for told in document["runs"] if told["on"] == on]
     except (KeyError, TypeError, ValueError) as error:
         raise Failed(f"`kopeck bench --json` said something else: {error!r}: {said[:500]}") from None
 
