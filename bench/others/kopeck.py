@@ -1,6 +1,6 @@
 """kopeck, by its own `kopeck bench`: a service over HTTP, sessions, keys, one transfer a request.
 
-Never: a figure of the engine alone; that is `cargo bench`. Bounds: one run at a time, its data in the
+Never: a figure of the engine alone beside the other systems. Bounds: one run at a time, its data in the
 work directory, made anew for each turn.
 """
 
