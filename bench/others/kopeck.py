@@ -23,7 +23,7 @@ class Kopeck:
 
     def __init__(self, settings):
         self.settings = settings
-        self.program = os.environ.get("KOPECK") or built()
+        self.program = binary()
         try:
             run([self.program, "bench", "--help"])
         except Failed:
@@ -104,8 +104,11 @@ def _measured(told):
     )
 
 
-def built():
-    """The release build of this checkout."""
+def binary():
+    """Its whole path: the one that was asked for, or the release build of this checkout."""
+    wanted = os.environ.get("KOPECK")
+    if wanted:
+        return os.path.abspath(need(wanted, "KOPECK names a binary, or leave it out"))
     need("cargo", "see https://rustup.rs")
     run(["cargo", "build", "--release", "--locked", "--quiet", "-p", "kopeck"], cwd=ROOT,
         env=os.environ)

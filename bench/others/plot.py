@@ -10,8 +10,8 @@ from xml.sax.saxutils import escape
 WIDTH, HEIGHT = 1080, 480
 TOP, BOTTOM, LEFT, PANEL, BETWEEN = 84, 70, 70, 320, 56
 # Of Okabe and Ito: told apart by people who see few colours too, and by their marks.
-COLOURS = ("#d55e00", "#0072b2", "#009e73", "#56b4e9", "#cc79a7")
-MARKS = ("circle", "square", "diamond", "triangle", "cross")
+COLOURS = ("#d55e00", "#0072b2", "#009e73", "#56b4e9", "#cc79a7", "#000000")
+MARKS = ("circle", "square", "diamond", "triangle", "cross", "pointer")
 LABEL_APART = 17
 
 
@@ -97,6 +97,7 @@ def _mark(x, y, colour, mark):
         "square": [(-4, -4), (4, -4), (4, 4), (-4, 4)],
         "diamond": [(0, -5.5), (5.5, 0), (0, 5.5), (-5.5, 0)],
         "triangle": [(0, -5.5), (5, 4), (-5, 4)],
+        "pointer": [(0, 5.5), (5, -4), (-5, -4)],
         "cross": [(-5, -2), (-2, -2), (-2, -5), (2, -5), (2, -2), (5, -2),
                   (5, 2), (2, 2), (2, 5), (-2, 5), (-2, 2), (-5, 2)],
     }[mark]
