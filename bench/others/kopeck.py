@@ -11,7 +11,8 @@ from others.common import ROOT, Failed, Measured, Missing, need, run
 
 # Our names for what `kopeck bench` calls so.
 SCENARIOS = {"uniform": "uniform", "hot": "hot-both"}
-BATCHES = "batches of 8 192"
+# As many wallets as TigerBeetle's benchmark has accounts.
+BATCHES = {"batches of 8 192, 10 000 wallets": 10_000, "batches of 8 192, 1 000 000 wallets": 1_000_000}
 BATCH = 8192
 BATCH_CONNECTIONS = 4
 
@@ -29,7 +30,7 @@ class Kopeck:
         except Failed:
             raise Missing(f"{self.program} has no `bench` command: build a newer one") from None
         self.about = run([self.program, "--version"]).strip()
-        self.scenarios = (*SCENARIOS, BATCHES)
+        self.scenarios = (*SCENARIOS, *BATCHES)
         self.told = {}
 
     def prepare(self):
@@ -47,12 +48,13 @@ class Kopeck:
 
     def measure(self, scenario, clients, seconds):
         """One command measures all points of a turn, so that wallets are made and sums compared once."""
-        same = ("--wallets", self.settings.wallets, "--warm-up-seconds", self.settings.warm_up_seconds)
-        if scenario == BATCHES:
+        warm_up = ("--warm-up-seconds", self.settings.warm_up_seconds)
+        if scenario in BATCHES:
             return _measured(bench(self.program, self.settings.work, seconds, BATCH, BATCH_CONNECTIONS,
-                                   *same))
+                                   "--wallets", BATCHES[scenario], *warm_up))
         if not self.told:
-            said = _runs(self.program, self.settings.work, "--seconds", seconds, *same,
+            said = _runs(self.program, self.settings.work, "--seconds", seconds, *warm_up,
+                         "--wallets", self.settings.wallets,
                          "--scenario", ",".join(SCENARIOS.values()),
                          "--connections", ",".join(map(str, self.settings.clients)))
             self.told = {(told["scenario"], told["connections"]): _measured(told) for told in said}
