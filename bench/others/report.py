@@ -51,16 +51,20 @@ def table(results):
             cells = " | ".join(number(line.get(count)) for count in clients)
             tail = number(tails.get((system, scenario), {}).get(most), 1)
             lines.append(f"| {system} | {scenario} | {cells} | {tail} |")
+    return "\n".join([*lines, *_batches(rates), "", *_notes(results)])
+
+
+def _batches(rates):
     batches = [(key, line) for key, line in rates.items() if key[1] not in PLOTTED]
-    if batches:
-        lines += ["", "| in batches | | transfers a second |", "|---|---|---:|"]
-        lines += [f"| {system} | {scenario} | {number(max(line.values()))} |"
-                  for (system, scenario), line in batches]
-    return "\n".join([*lines, "", *_notes(results)])
+    if not batches:
+        return []
+    return ["", "| in batches | | transfers a second |", "|---|---|---:|",
+            *(f"| {system} | {scenario} | {number(max(line.values()))} |"
+              for (system, scenario), line in batches)]
 
 
 def headline(results):
-    """Markdown for the README: the most clients alone."""
+    """Markdown for the README: the most clients alone, and batches."""
     rates = medians(results, "rate")
     most = max(results["settings"]["clients"])
     lines = [f"| {most} clients, transfers a second | uniform | hot |", "|---|---:|---:|"]
@@ -68,7 +72,7 @@ def headline(results):
         pair = [rates.get((system, scenario), {}).get(most) for scenario in PLOTTED]
         if any(pair):
             lines.append(f"| {system} | " + " | ".join(number(rate) for rate in pair) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_batches(rates)])
 
 
 def _notes(results):
