@@ -14,6 +14,7 @@ use super::requests::{Crowd, Requests, What};
 use super::scenario::{Chooser, Scenario, Shares};
 use super::server::Server;
 use super::tally::Tally;
+use super::threads::Threads;
 use super::usage::{SELF, Usage};
 
 /// Somebody wants the benchmark to end: what runs ends soon, and nothing is begun.
@@ -31,7 +32,7 @@ pub(super) struct Load {
     pub(super) scenario: Scenario,
     pub(super) what: What,
     pub(super) connections: usize,
-    pub(super) threads: usize,
+    pub(super) threads: Threads,
     pub(super) keys: bool,
     pub(super) warm_up: Duration,
     pub(super) measured: Duration,
@@ -66,7 +67,7 @@ impl Load {
     pub(super) fn run(&self, server: &Server, title: &str) -> anyhow::Result<Round> {
         go_on()?;
         let address = server.address();
-        let threads = self.threads.clamp(1, self.connections.max(1));
+        let threads = self.threads.count.clamp(1, self.connections.max(1));
         let begin = Instant::now();
         let mut streams = client::connect(address, self.connections.max(1))?;
         let begin = begin.max(Instant::now()) + Duration::from_millis(20);
@@ -85,7 +86,11 @@ impl Load {
                 let requests = self.requests(server, (number, threads));
                 let thread = Thread::new(address, own, requests, interval, &shared)?;
                 let named = std::thread::Builder::new().name(format!("client-{number}"));
-                running.push(named.spawn_scoped(scope, move || thread.run())?);
+                let placed = move || {
+                    self.threads.stay()?;
+                    thread.run()
+                };
+                running.push(named.spawn_scoped(scope, placed)?);
             }
             let (server, client) = self.watch(server, &span, title)?;
             let mut tally = Tally::new(self.measured);

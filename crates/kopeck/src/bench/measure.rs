@@ -18,6 +18,7 @@ use super::run::Run;
 use super::scenario::{Scenario, Shares, zipf_shares};
 use super::server::{Kind, Server};
 use super::tally::Tally;
+use super::threads::Threads;
 use super::usage::Usage;
 use super::work::{Size, Work};
 use super::{raw, remote};
@@ -30,12 +31,6 @@ const PEOPLE_ELSEWHERE: u64 = 64;
 const SESSIONS_MAX: u64 = 100_000;
 /// Operations a batch of the engine, when nobody says how many.
 const ENGINE_BATCH: usize = 8_192;
-
-/// How many threads the client has when nobody says it: one keeps up with three processors of server.
-pub(super) fn client_threads(wanted: Option<usize>) -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    wanted.unwrap_or(processors.div_ceil(4)).max(1)
-}
 
 /// Measures over HTTP.
 pub(super) fn http(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
@@ -149,6 +144,7 @@ fn measure_all(
     }
     document.set("keys", if wanted.no_keys { "none" } else { "a random UUID each" });
     document.set("rounds", format!("{} of {:?}", wanted.rounds, wanted.seconds));
+    Threads::new(&wanted.client).describe(document);
     document.runs.extend(planned.into_iter().map(|(_, _, run)| run));
     Ok(AllTold { before, told, sample })
 }
@@ -163,7 +159,7 @@ fn load(
         scenario,
         what: if batch <= 1 { What::Single } else { What::Batch(batch) },
         connections: connections.max(1),
-        threads: client_threads(wanted.client_threads),
+        threads: Threads::new(&wanted.client),
         keys: !wanted.no_keys,
         warm_up: wanted.warm_up_seconds,
         measured: wanted.seconds,

@@ -29,6 +29,7 @@ pub(crate) mod stand_in;
 mod table;
 mod tally;
 mod targets;
+mod threads;
 mod usage;
 mod work;
 

@@ -11,6 +11,7 @@ use ledger::SUBMISSIONS_MAX;
 
 use super::scenario::Scenario;
 use super::server::Kind;
+use super::threads::parse_processor;
 
 /// What to measure.
 #[derive(Debug, Clone, Args)]
@@ -95,14 +96,27 @@ pub(super) struct Measure {
     #[arg(long)]
     pub(super) no_keys: bool,
 
-    /// Threads of the client [default: one for each four processors].
-    #[arg(long, value_name = "COUNT")]
-    pub(super) client_threads: Option<usize>,
+    #[command(flatten)]
+    pub(super) client: Client,
 
     /// Drives a service that runs already (`http://ADDRESS:PORT`): people sign up there and are paid in
     /// by the bank, whose credentials are in BANK_EMAIL and BANK_PASS.
     #[arg(long, conflicts_with_all = ["beside", "stored_operations", "sessions", "work_dir"])]
     pub(super) url: Option<String>,
+}
+
+/// The client's threads.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Client {
+    /// Threads of the client [default: one for each four processors].
+    #[arg(long, value_name = "COUNT")]
+    pub(super) client_threads: Option<usize>,
+
+    /// Keeps the client's threads to these processors, by number from 0: one or several. Without, the
+    /// system often puts them beside the server's busiest thread, where no client from elsewhere is.
+    /// Linux only.
+    #[arg(long, value_delimiter = ',', value_parser = parse_processor, value_name = "NUMBER")]
+    pub(super) client_processors: Vec<usize>,
 }
 
 /// Where the data are made.
@@ -161,6 +175,8 @@ pub(super) struct Targets {
     #[arg(long, default_value = "60", value_parser = parse_seconds, value_name = "SECONDS")]
     pub(super) pause_seconds: Duration,
 
+    #[command(flatten)]
+    pub(super) client: Client,
     #[command(flatten)]
     pub(super) place: Place,
     #[command(flatten)]
