@@ -7,7 +7,7 @@ colours.
 import math
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 1080, 480
+WIDTH, HEIGHT = 1140, 480
 TOP, BOTTOM, LEFT, PANEL, BETWEEN = 84, 70, 70, 320, 56
 # Of Okabe and Ito: told apart by people who see few colours too, and by their marks.
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#56b4e9", "#cc79a7", "#000000")

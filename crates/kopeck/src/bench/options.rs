@@ -56,7 +56,7 @@ pub(super) struct Measure {
     pub(super) beside: Vec<Kind>,
 
     /// The engine alone, in this process, without HTTP; beside it a bare file (raw).
-    #[arg(long, conflicts_with_all = ["url", "rate", "beside", "connections"])]
+    #[arg(long, conflicts_with_all = ["url", "rate", "beside", "connections", "client_processors"])]
     pub(super) engine: bool,
 
     /// How often each is measured, in turns; the figures are medians.
