@@ -29,7 +29,7 @@ def compare(busy, seconds):
         after = _now(busy)
         slices.append((before, after, beside))
         before = after
-    slices.sort(key=lambda slice: _rate([slice]))
+    slices.sort(key=lambda looked: _rate([looked]))
     size = -(-len(slices) // PARTS)
     parts = [slices[start:start + size] for start in range(0, len(slices), size)]
     return "\n".join(_tell(part, busy) for part in parts)
@@ -56,13 +56,16 @@ def _rate(part):
 
 def _now(busy):
     """The time, the segments sent so far, and how long each thread ran and waited so far, in ns."""
-    times = {}
-    for thread in busy:
-        told = pathlib.Path(f"/proc/{thread}/schedstat").read_text().split()
-        times[thread] = int(told[0]), int(told[1])
+    times = {thread: ran_and_waited(thread) for thread in busy}
     names, values = (line.split() for line in pathlib.Path("/proc/net/snmp").read_text().splitlines()
                      if line.startswith("Tcp:"))
     return time.monotonic(), int(values[names.index("OutSegs")]), times
+
+
+def ran_and_waited(thread):
+    """How long it ran and how long it waited for a processor so far, in ns."""
+    ran, waited, _ = map(int, pathlib.Path(f"/proc/{thread}/schedstat").read_text().split())
+    return ran, waited
 
 
 def _processor(thread):

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, ensure};
 
 use super::client::{self, Shared, Span, Thread};
+use super::options::Client;
 use super::progress;
 use super::requests::{Crowd, Requests, What};
 use super::scenario::{Chooser, Scenario, Shares};
 use super::server::Server;
 use super::tally::Tally;
-use super::threads::Threads;
 use super::usage::{SELF, Usage};
 
 /// Somebody wants the benchmark to end: what runs ends soon, and nothing is begun.
@@ -32,7 +32,7 @@ pub(super) struct Load {
     pub(super) scenario: Scenario,
     pub(super) what: What,
     pub(super) connections: usize,
-    pub(super) threads: Threads,
+    pub(super) client: Client,
     pub(super) keys: bool,
     pub(super) warm_up: Duration,
     pub(super) measured: Duration,
@@ -67,7 +67,7 @@ impl Load {
     pub(super) fn run(&self, server: &Server, title: &str) -> anyhow::Result<Round> {
         go_on()?;
         let address = server.address();
-        let threads = self.threads.count.clamp(1, self.connections.max(1));
+        let threads = self.client.threads().clamp(1, self.connections.max(1));
         let begin = Instant::now();
         let mut streams = client::connect(address, self.connections.max(1))?;
         let begin = begin.max(Instant::now()) + Duration::from_millis(20);
@@ -87,7 +87,7 @@ impl Load {
                 let thread = Thread::new(address, own, requests, interval, &shared)?;
                 let named = std::thread::Builder::new().name(format!("client-{number}"));
                 let placed = move || {
-                    self.threads.stay()?;
+                    self.client.stay()?;
                     thread.run()
                 };
                 running.push(named.spawn_scoped(scope, placed)?);

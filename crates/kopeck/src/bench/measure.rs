@@ -18,7 +18,6 @@ use super::run::Run;
 use super::scenario::{Scenario, Shares, zipf_shares};
 use super::server::{Kind, Server};
 use super::tally::Tally;
-use super::threads::Threads;
 use super::usage::Usage;
 use super::work::{Size, Work};
 use super::{raw, remote};
@@ -144,7 +143,7 @@ fn measure_all(
     }
     document.set("keys", if wanted.no_keys { "none" } else { "a random UUID each" });
     document.set("rounds", format!("{} of {:?}", wanted.rounds, wanted.seconds));
-    Threads::new(&wanted.client).describe(document);
+    wanted.client.describe(document);
     document.runs.extend(planned.into_iter().map(|(_, _, run)| run));
     Ok(AllTold { before, told, sample })
 }
@@ -159,7 +158,7 @@ fn load(
         scenario,
         what: if batch <= 1 { What::Single } else { What::Batch(batch) },
         connections: connections.max(1),
-        threads: Threads::new(&wanted.client),
+        client: wanted.client.clone(),
         keys: !wanted.no_keys,
         warm_up: wanted.warm_up_seconds,
         measured: wanted.seconds,

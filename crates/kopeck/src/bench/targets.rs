@@ -16,14 +16,13 @@ use super::engine::{Batches, Engine};
 use super::home::Home;
 use super::load::{Load, Round};
 use super::measure::{describe, engine_run, finish_engine, raw_round, run_of};
-use super::options::Targets;
+use super::options::{Client, Targets};
 use super::requests::{Crowd, What, write_payment};
 use super::run::{Run, Spread};
 use super::scenario::{Scenario, uuid};
 use super::server::{Kind, Server};
 use super::table::whole;
 use super::tally::Tally;
-use super::threads::Threads;
 use super::usage::Usage;
 use super::work::{Size, Work};
 
@@ -103,7 +102,7 @@ pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
     document.set("small book", describe(small));
     document.set("large book", describe(large_size(wanted)));
     document.set("rounds", format!("{} of {:?}", wanted.rounds, wanted.seconds));
-    Threads::new(&wanted.client).describe(&mut document);
+    wanted.client.describe(&mut document);
     let mut book = Book::start(Kind::Kopeck, home.book("small", small)?)?;
     book.meet_everybody(wanted)?;
     beside_others(wanted, &home, &mut book, &mut document)?;
@@ -158,7 +157,7 @@ fn base_load(wanted: &Targets, crowd: &Arc<Crowd>) -> Load {
         scenario: Scenario::Uniform,
         what: What::Single,
         connections: CONNECTIONS,
-        threads: Threads::new(&wanted.client),
+        client: wanted.client.clone(),
         keys: true,
         warm_up: Duration::from_secs(1).min(wanted.seconds),
         measured: wanted.seconds,
@@ -310,7 +309,7 @@ fn long_history(wanted: &Targets, large: &mut Book, document: &mut Document) -> 
     let page = Load {
         what: What::HotHistory,
         connections: 1,
-        threads: Threads { count: 1, ..full.threads.clone() },
+        client: Client { client_threads: Some(1), ..full.client.clone() },
         rate: Some(PAGES_PER_SECOND),
         ..full.clone()
     };

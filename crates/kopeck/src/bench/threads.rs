@@ -8,38 +8,25 @@ use std::io;
 use super::document::Document;
 use super::options::Client;
 
-/// The client's threads.
-#[derive(Debug, Clone)]
-pub(super) struct Threads {
-    pub(super) count: usize,
-    /// Empty: wherever the system puts them.
-    pub(super) processors: Vec<usize>,
-}
-
-impl Threads {
-    /// As it was asked for.
-    pub(super) fn new(wanted: &Client) -> Self {
-        let processors = wanted.client_processors.clone();
-        Self { count: count(wanted.client_threads), processors }
+impl Client {
+    /// How many: if nobody says it, one keeps up with three processors of server.
+    pub(super) fn threads(&self) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        self.client_threads.unwrap_or(processors.div_ceil(4)).max(1)
     }
 
     /// Keeps the calling thread where the client's threads are to be.
     pub(super) fn stay(&self) -> io::Result<()> {
-        if self.processors.is_empty() { Ok(()) } else { stay_on(&self.processors) }
+        let processors = &self.client_processors;
+        if processors.is_empty() { Ok(()) } else { stay_on(processors) }
     }
 
-    /// Says it where it is not as usual.
+    /// Says where they are if that is not as usual.
     pub(super) fn describe(&self, document: &mut Document) {
-        if !self.processors.is_empty() {
-            document.set("client", format!("kept to processors {:?}", self.processors));
+        if !self.client_processors.is_empty() {
+            document.set("client", format!("kept to processors {:?}", self.client_processors));
         }
     }
-}
-
-/// How many when nobody says it: one keeps up with three processors of server.
-fn count(wanted: Option<usize>) -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    wanted.unwrap_or(processors.div_ceil(4)).max(1)
 }
 
 /// The number of a processor on which a thread of ours may stay: one tries it.
@@ -87,7 +74,7 @@ mod tests {
         let before = allowed().unwrap();
         let last = *before.last().unwrap();
         let client_processors = vec![parse_processor(&last.to_string()).unwrap()];
-        let chosen = Threads::new(&Client { client_threads: None, client_processors });
+        let chosen = Client { client_threads: None, client_processors };
         let there = std::thread::spawn(move || {
             chosen.stay().unwrap();
             allowed().unwrap()
