@@ -21,7 +21,7 @@ use super::RECENT_ENTRIES_MAX;
 use super::run::{Entry, Place, RowRef, Run, RunError, Span, Writer};
 use crate::{background, chain, directory, rows};
 
-/// The most memory that filters take together, in bytes: enough for 150 million keys.
+/// The most memory that filters take together, in bytes: enough for 170 million keys.
 const FILTERS_BYTES_MAX: u64 = 256 << 20;
 /// So many entries are written or merged before a pause, if one is due.
 pub(super) const ENTRIES_BETWEEN_PAUSES: usize = 256;
