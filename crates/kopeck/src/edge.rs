@@ -18,9 +18,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{LengthLimitError, Limited};
 
 use crate::auth::{Client, Peer, cross_site};
+use crate::body::whole;
 use crate::problem::{Code, PROBLEM_JSON, PrivateDetail, Problem};
 use crate::state::AppState;
 use crate::telemetry::Route;
@@ -55,6 +56,7 @@ const SECURITY: [(HeaderName, HeaderValue); 8] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
+const EMPTY: HeaderValue = HeaderValue::from_static("");
 const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// A request's id: unique within this process, told to the client, and in the log where the request
@@ -67,11 +69,23 @@ impl RequestId {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         Self(state.request_id_base.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)))
     }
+
+    /// Sixteen hexadecimal ones.
+    fn digits(self) -> [u8; 16] {
+        let mut rest = self.0;
+        let mut digits = [b'0'; 16];
+        for digit in digits.iter_mut().rev() {
+            let value = (rest & 15) as u8;
+            *digit = value + if value < 10 { b'0' } else { b'a' - 10 };
+            rest >>= 4;
+        }
+        digits
+    }
 }
 
 impl std::fmt::Display for RequestId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -145,14 +159,14 @@ async fn with_whole_body(state: &AppState, request: Request) -> Result<Request, 
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    let mut whole = pin!(Limited::new(body, limit).collect());
+    let mut whole = pin!(whole(Limited::new(body, limit)));
     // Nearly every body is there already: the clock is only set for one that is not.
     let read = match whole.as_mut().now_or_never() {
         Some(read) => Ok(read),
         None => tokio::time::timeout(state.config.body_timeout_seconds, whole).await,
     };
     match read {
-        Ok(Ok(whole)) => Ok(Request::from_parts(parts, Body::from(whole.to_bytes()))),
+        Ok(Ok(whole)) => Ok(Request::from_parts(parts, Body::from(whole))),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => {
             Err(Problem::new(Code::MalformedRequest).detail("the body broke off or is malformed"))
@@ -210,18 +224,23 @@ fn log(
 
 /// Adds what every answer carries. A handler's own policy or caching stays.
 fn secure(headers: &mut HeaderMap, id: RequestId, https: bool) {
-    /// Copied whole: that is cheaper than to put each header in its place.
+    /// Copied whole: that is cheaper than to put each header in its place. With a place for what
+    /// nearly every answer has besides, so that the copy need not grow.
     static COMMON: LazyLock<HeaderMap> = LazyLock::new(|| {
         let mut common = HeaderMap::with_capacity(2 * SECURITY.len());
         common.extend(SECURITY);
+        common.extend([header::CONTENT_TYPE, REQUEST_ID].map(|name| (name, EMPTY)));
         common
     });
     let own = std::mem::replace(headers, COMMON.clone());
+    if !own.contains_key(header::CONTENT_TYPE) {
+        headers.remove(header::CONTENT_TYPE);
+    }
     headers.extend(own);
     if https {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
     }
-    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+    if let Ok(id) = HeaderValue::from_bytes(&id.digits()) {
         headers.insert(REQUEST_ID, id);
     }
 }

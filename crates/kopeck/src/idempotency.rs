@@ -31,7 +31,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
         if values.next().is_some() {
             return Err(malformed("there is more than one Idempotency-Key"));
         }
-        let key = value.to_str().ok().and_then(parse);
+        let key = std::str::from_utf8(value.as_bytes()).ok().and_then(parse);
         let not_one = "an Idempotency-Key has 1 to 255 visible ASCII characters";
         key.map(|key| Self(Some(key))).ok_or_else(|| malformed(not_one))
     }
@@ -40,7 +40,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
 /// Reads a key, with or without the quotation marks that the IETF's draft puts around it: both are
 /// the same key.
 fn parse(text: &str) -> Option<IdempotencyKey> {
-    let text = text.trim();
+    let text = text.trim_ascii();
     let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     IdempotencyKey::parse(quoted.unwrap_or(text)).ok()
 }

@@ -9,6 +9,7 @@ mod api;
 mod auth;
 mod bank;
 mod bench;
+mod body;
 mod busy_poll;
 mod clock;
 mod commands;

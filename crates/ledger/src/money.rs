@@ -149,6 +149,20 @@ pub struct Units {
     exponent: usize,
 }
 
+impl Units {
+    /// The signed number of minor units.
+    #[must_use]
+    pub fn minor(self) -> i64 {
+        self.minor
+    }
+
+    /// How many of its digits stand after the point.
+    #[must_use]
+    pub fn exponent(self) -> usize {
+        self.exponent
+    }
+}
+
 impl fmt::Display for Units {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.minor < 0 {

@@ -7,10 +7,10 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::body::whole;
 use crate::problem::{Code, Problem};
 
 /// A body that says it is JSON.
@@ -22,11 +22,9 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let json = is_json(request.headers());
-        let body =
-            request.into_body().collect().await.map_err(|error| {
-                Problem::new(Code::MalformedRequest).privately(error.to_string())
-            })?;
-        let body = body.to_bytes();
+        let body = whole(request.into_body())
+            .await
+            .map_err(|error| Problem::new(Code::MalformedRequest).privately(error.to_string()))?;
         if body.is_empty() {
             return Err(Problem::new(Code::MalformedJson).detail("the body is missing"));
         }
@@ -112,15 +110,18 @@ pub(crate) fn wrong_type(field: impl Into<String>, expected: &str) -> Problem {
 /// `application/json`, or a type built on it.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let value = media_type(headers);
-    value == b"application/json"
-        || (value.starts_with(b"application/") && value.ends_with(b"+json"))
+    value.eq_ignore_ascii_case(b"application/json") || {
+        let value = value.to_ascii_lowercase();
+        value.starts_with(b"application/") && value.ends_with(b"+json")
+    }
 }
 
-/// The media type of the body in small letters, without parameters; empty when there is none.
-pub(super) fn media_type(headers: &HeaderMap) -> Vec<u8> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Vec::new() };
+/// The media type of the body, in large or small letters, without parameters; empty when there is
+/// none.
+pub(super) fn media_type(headers: &HeaderMap) -> &[u8] {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return b"" };
     let value = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    value.trim_ascii().to_ascii_lowercase()
+    value.trim_ascii()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod account;
 mod batch;
+mod digits;
 pub(crate) mod json;
 mod openapi;
 mod receipts;

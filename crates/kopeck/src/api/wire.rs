@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::digits;
 use super::json::wrong_type;
 use super::openapi::AmountText;
 use crate::auth::Secret;
@@ -257,6 +258,9 @@ pub(crate) struct MovedAnswer {
     balance: Decimal,
 }
 
+/// What [`MovedAnswer`] takes at most; more would cost a second allocation and no more.
+const MOVED_BYTES_MAX: usize = 112;
+
 impl MovedAnswer {
     /// The transfer from the side whose balance the caller is to know.
     pub(crate) fn new(transfer: &Transfer, currency: Currency) -> Self {
@@ -272,12 +276,20 @@ impl MovedAnswer {
         }
     }
 
-    /// The same text as serde's, at a third of its cost: it is the answer that there are most of.
-    fn to_json(&self) -> String {
+    /// The same text as serde's, at a fraction of its cost: it is the answer that there are most of.
+    fn to_json(&self) -> Vec<u8> {
         let Self { status, operation_id, wallet_id, balance: Decimal(balance) } = self;
-        format!(
-            r#"{{"status":"{status}","operation_id":{operation_id},"wallet_id":{wallet_id},"balance":{balance}}}"#
-        )
+        let mut out = Vec::with_capacity(MOVED_BYTES_MAX);
+        out.extend_from_slice(br#"{"status":""#);
+        out.extend_from_slice(status.as_bytes());
+        out.extend_from_slice(br#"","operation_id":"#);
+        digits::number(&mut out, *operation_id);
+        out.extend_from_slice(br#","wallet_id":"#);
+        digits::number(&mut out, *wallet_id);
+        out.extend_from_slice(br#","balance":"#);
+        digits::units(&mut out, *balance);
+        out.push(b'}');
+        out
     }
 }
 
@@ -420,8 +432,10 @@ mod tests {
                 wallet_id: 2,
                 balance: Decimal(balance_is.in_units(currency)),
             };
-            assert_eq!(moved.to_json(), serde_json::to_string(&moved).unwrap());
-            assert!(moved.to_json().ends_with(&format!(r#""balance":{balance}}}"#)));
+            let text = String::from_utf8(moved.to_json()).unwrap();
+            assert_eq!(text, serde_json::to_string(&moved).unwrap());
+            assert!(text.ends_with(&format!(r#""balance":{balance}}}"#)));
+            assert!(text.len() <= MOVED_BYTES_MAX);
         }
     }
 

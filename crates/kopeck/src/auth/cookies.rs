@@ -32,15 +32,13 @@ impl CookieName {
     /// Reads the token that the request carries. A name that came twice counts for nothing: one
     /// of the two is not ours.
     pub(crate) fn read(self, headers: &HeaderMap, client: &Client) -> Option<SessionToken> {
-        let name = self.on(client);
+        let name = self.on(client).as_bytes();
         let mut values = headers
             .get_all(header::COOKIE)
             .into_iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .filter(|(found, _)| *found == name);
-        let (_, value) = values.next()?;
+            .flat_map(|value| pairs(value.as_bytes()))
+            .filter_map(|pair| pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"="));
+        let value = values.next()?;
         if values.next().is_some() { None } else { SessionToken::parse(value) }
     }
 
@@ -63,6 +61,20 @@ impl CookieName {
         header.set_sensitive(true);
         header
     }
+}
+
+/// What stands between semicolons.
+fn pairs(cookies: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(cookies);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (pair, after) = match memchr::memchr(b';', text) {
+            Some(end) => (text.get(..end), text.get(end + 1..)),
+            None => (Some(text), None),
+        };
+        rest = after;
+        pair
+    })
 }
 
 /// The `Set-Cookie` value that logs the client in; `lives` is the session's absolute expiry.
@@ -120,6 +132,14 @@ mod tests {
         assert!(!read(&format!("kopeck_session={token}"), true), "planted over plain HTTP");
         assert!(read(&format!("__Host-kopeck_session={token}"), true));
         assert!(!read(&format!("kopeck_session={token}; kopeck_session={token}"), false));
+        assert!(!read(&format!("kopeck_session={token};kopeck_session=x"), false));
+        assert!(
+            read(&format!("other=ключ; kopeck_session={token}"), false),
+            "others' are not ours"
+        );
+        assert!(!read(&format!("kopeck_session ={token}"), false));
+        assert!(!read(&format!("kopeck_session2={token}"), false));
+        assert!(!read("kopeck_session", false));
         assert!(!read("kopeck_session=", false));
         assert!(!read("", false));
     }

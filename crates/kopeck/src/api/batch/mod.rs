@@ -137,7 +137,8 @@ pub(super) async fn batch(
     if json::is_json(headers) {
         return whole::answer(&state, &caller, key, request.into_body()).await;
     }
-    if !LINES_TYPES.contains(&json::media_type(headers).as_slice()) {
+    let media_type = json::media_type(headers);
+    if !LINES_TYPES.iter().any(|lines| media_type.eq_ignore_ascii_case(lines)) {
         return Err(Problem::new(Code::UnsupportedMediaType).detail(
             "a batch is JSON, with `Content-Type: application/json`, or JSON Lines, with \
              `Content-Type: application/jsonl`",

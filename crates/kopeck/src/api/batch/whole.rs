@@ -7,7 +7,7 @@
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{LengthLimitError, Limited};
 use ledger::{
     Batch, BatchKey, BatchMode, BatchOutcome, BatchRefusal, Fingerprint, IdempotencyKey, Outcome,
     Rejection, SUBMISSIONS_MAX, Submission,
@@ -16,7 +16,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor
 use serde_json::value::RawValue;
 
 use super::{OPERATIONS_A_TURN, discard, read, write};
-use crate::api::json;
+use crate::api::{digits, json};
 use crate::auth::Caller;
 use crate::idempotency::Replayed;
 use crate::problem::{Code, Problem};
@@ -143,9 +143,9 @@ async fn whole(state: &AppState, mut body: Body) -> Result<Bytes, Problem> {
         discard(body).await;
         return Err(too_large());
     }
-    let whole = Limited::new(&mut body, limit).collect();
+    let whole = crate::body::whole(Limited::new(&mut body, limit));
     match tokio::time::timeout(state.config.body_timeout_seconds, whole).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Ok(whole)) => Ok(whole),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             discard(body).await;
             Err(too_large())
@@ -241,9 +241,9 @@ async fn results(
         }
     }
     out.extend_from_slice(b"],\"succeeded\":");
-    write::number(&mut out, succeeded);
+    digits::number(&mut out, succeeded);
     out.extend_from_slice(b",\"refused\":");
-    write::number(&mut out, count as u64 - succeeded);
+    digits::number(&mut out, count as u64 - succeeded);
     out.push(b'}');
     out
 }

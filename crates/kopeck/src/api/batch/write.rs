@@ -2,8 +2,9 @@
 //!
 //! Never: a value in between, or a float. Bounds: a result is a few hundred bytes.
 
-use ledger::{Balance, Currency, OperationKind, Outcome};
+use ledger::{Currency, OperationKind, Outcome};
 
+use crate::api::digits::{number, units};
 use crate::problem::Problem;
 
 /// What a result says in `status`.
@@ -51,7 +52,7 @@ pub(super) fn outcome(
     out.extend_from_slice(b",\"wallet_id\":");
     number(out, side.wallet.get());
     out.extend_from_slice(b",\"balance\":");
-    balance(out, side.balance, currency);
+    units(out, side.balance.in_units(currency));
     end(out, outcome.replayed);
     true
 }
@@ -77,11 +78,6 @@ pub(super) fn problem(
     end(out, replayed);
 }
 
-/// Writes a number.
-pub(super) fn number(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
 fn begin(out: &mut Vec<u8>, index: Option<u64>, status: &str) {
     out.push(b'{');
     if let Some(index) = index {
@@ -99,42 +95,4 @@ fn end(out: &mut Vec<u8>, replayed: bool) {
         out.extend_from_slice(b",\"replayed\":true");
     }
     out.push(b'}');
-}
-
-/// As [`Units`](ledger::Units) writes it, but without a text in between.
-fn balance(out: &mut Vec<u8>, balance: Balance, currency: Currency) {
-    if balance.minor() < 0 {
-        out.push(b'-');
-    }
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(balance.minor().unsigned_abs()).as_bytes();
-    let exponent = currency.exponent();
-    let (whole, fraction) = digits.split_at(digits.len().saturating_sub(exponent));
-    out.extend_from_slice(if whole.is_empty() { b"0" } else { whole });
-    if exponent > 0 {
-        out.push(b'.');
-        out.extend(std::iter::repeat_n(b'0', exponent - fraction.len()));
-        out.extend_from_slice(fraction);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn balances_are_written_as_everywhere() {
-        for code in ["RUB", "JPY", "KWD", "CLF"] {
-            let currency = Currency::parse(code).unwrap();
-            for minor in [0, 1, 9, 10, 99, 100, 101, 1_000, 12_345, 999_999_999_999_999] {
-                for minor in [minor, -minor] {
-                    let expected = Balance::from_minor(minor).unwrap();
-                    let mut found = Vec::new();
-                    balance(&mut found, expected, currency);
-                    let found = String::from_utf8(found).unwrap();
-                    assert_eq!(found, expected.in_units(currency).to_string(), "{code}");
-                }
-            }
-        }
-    }
 }

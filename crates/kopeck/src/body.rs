@@ -1,0 +1,56 @@
+//! Owns the reading of a whole body.
+//!
+//! Never: a look at what is in it. Bounds: whoever asks for it bounds it.
+
+use std::pin::pin;
+
+use axum::body::{Bytes, HttpBody};
+use http_body_util::BodyExt;
+
+/// All of a body. Nearly every one comes in one piece, which then is not copied.
+pub(crate) async fn whole<B: HttpBody<Data = Bytes>>(body: B) -> Result<Bytes, B::Error> {
+    let mut body = pin!(body);
+    let Some(first) = body.frame().await else { return Ok(Bytes::new()) };
+    let first = first?.into_data().unwrap_or_default();
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let rest = body.collect().await?.to_bytes();
+    Ok(if rest.is_empty() { first } else { [first, rest].concat().into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::http::HeaderMap;
+    use futures_util::stream;
+    use http_body_util::{Empty, Full, StreamBody};
+    use hyper::body::Frame;
+
+    use super::*;
+
+    async fn pieces(pieces: &[&'static str]) -> Bytes {
+        let frames = pieces.iter().map(|piece| Ok::<_, Infallible>(Frame::data((*piece).into())));
+        let frames = frames.chain([Ok(Frame::trailers(HeaderMap::new()))]).collect::<Vec<_>>();
+        whole(StreamBody::new(stream::iter(frames))).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn is_all_of_it_however_it_comes() {
+        assert_eq!(whole(Empty::new()).await.unwrap(), "");
+        assert_eq!(whole(Full::from("kopeck")).await.unwrap(), "kopeck");
+        assert_eq!(pieces(&[]).await, "");
+        assert_eq!(pieces(&["kopeck"]).await, "kopeck");
+        assert_eq!(pieces(&["k", "", "ope", "ck"]).await, "kopeck");
+        assert_eq!(pieces(&["", "kopeck"]).await, "kopeck");
+    }
+
+    #[tokio::test]
+    async fn is_nothing_when_it_breaks_off() {
+        let frames = [Ok(Frame::data(Bytes::from("kop"))), Err("broke off")];
+        assert_eq!(whole(StreamBody::new(stream::iter(frames))).await, Err("broke off"));
+        let frames = [Err::<Frame<Bytes>, _>("broke off")];
+        assert_eq!(whole(StreamBody::new(stream::iter(frames))).await, Err("broke off"));
+    }
+}
