@@ -46,6 +46,7 @@ fn here(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
     let sessions = wanted.sessions.unwrap_or(wallets.min(SESSIONS_MAX)).clamp(2, wallets);
     let size = Size { wallets, sessions, operations: wanted.stored_operations, hot_operations: 0 };
     let home = Home::new(place)?;
+    let wanted = &Measure { client: wanted.client.placed(home.path()), ..wanted.clone() };
     let mut document = Document::new();
     document.set("book", describe(size));
     let work = home.book("book", size)?;

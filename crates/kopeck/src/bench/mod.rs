@@ -12,6 +12,7 @@ mod client;
 mod document;
 mod engine;
 mod home;
+mod interrupts;
 mod load;
 mod measure;
 mod options;

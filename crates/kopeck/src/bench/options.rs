@@ -11,7 +11,7 @@ use ledger::SUBMISSIONS_MAX;
 
 use super::scenario::Scenario;
 use super::server::Kind;
-use super::threads::parse_processor;
+use super::threads::Processors;
 
 /// What to measure.
 #[derive(Debug, Clone, Args)]
@@ -112,11 +112,12 @@ pub(super) struct Client {
     #[arg(long, value_name = "COUNT")]
     pub(super) client_threads: Option<usize>,
 
-    /// Keeps the client's threads to these processors, by number from 0: one or several. Without, the
-    /// system often puts them beside the server's busiest thread, where no client from elsewhere is.
-    /// Linux only.
-    #[arg(long, value_delimiter = ',', value_parser = parse_processor, value_name = "NUMBER")]
-    pub(super) client_processors: Vec<usize>,
+    /// Keeps the client's threads to these processors, by number from 0, or lets them be on `any`
+    /// [default: with two processors, the one to which the disk's interrupts come; else any]. On any,
+    /// the system often puts them beside the server's busiest thread, where no client from elsewhere
+    /// is. Linux only.
+    #[arg(long, value_name = "NUMBERS|any")]
+    pub(super) client_processors: Option<Processors>,
 }
 
 /// Where the data are made.

@@ -97,6 +97,7 @@ impl Book {
 pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
     announce(wanted);
     let home = Home::new(&wanted.place)?;
+    let wanted = &Targets { client: wanted.client.placed(home.path()), ..wanted.clone() };
     let mut document = Document::new();
     let small = small_size(wanted);
     document.set("small book", describe(small));
@@ -309,7 +310,7 @@ fn long_history(wanted: &Targets, large: &mut Book, document: &mut Document) -> 
     let page = Load {
         what: What::HotHistory,
         connections: 1,
-        client: Client { client_threads: Some(1), ..full.client.clone() },
+        client: Client { client_threads: Some(1), ..full.client.anywhere() },
         rate: Some(PAGES_PER_SECOND),
         ..full.clone()
     };

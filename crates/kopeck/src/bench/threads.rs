@@ -4,11 +4,52 @@
 //! processors are chosen on Linux only; elsewhere that is an error.
 
 use std::io;
+use std::path::Path;
+use std::str::FromStr;
 
 use super::document::Document;
+use super::interrupts::processor_of_the_disk;
 use super::options::Client;
 
+/// On which processors a thread may be; none of them: on any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Processors(Vec<usize>);
+
+impl FromStr for Processors {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "any" {
+            return Ok(Self::default());
+        }
+        text.split(',').map(parse_processor).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 impl Client {
+    /// With its place, if nobody said it. With two processors that is the one to which the interrupts of
+    /// the disk that has `dir` come, as the writer does: the server's busiest thread then has the other,
+    /// as it would if the client were elsewhere. With more, there is room enough for both.
+    pub(super) fn placed(&self, dir: &Path) -> Self {
+        let two = std::thread::available_parallelism().is_ok_and(|all| all.get() == 2);
+        let place = || {
+            let found = processor_of_the_disk(dir).filter(|_| two);
+            let can = |processor: &usize| parse_processor(&processor.to_string()).is_ok();
+            Processors(found.filter(can).into_iter().collect())
+        };
+        let processors = self.client_processors.clone().unwrap_or_else(place);
+        Self { client_processors: Some(processors), ..self.clone() }
+    }
+
+    /// Somewhere else, anywhere: one more client, which is not to be in this one's way.
+    pub(super) fn anywhere(&self) -> Self {
+        Self { client_processors: None, ..self.clone() }
+    }
+
+    fn processors(&self) -> &[usize] {
+        self.client_processors.as_ref().map_or(&[], |processors| &processors.0)
+    }
+
     /// How many: if nobody says it, one keeps up with three processors of server.
     pub(super) fn threads(&self) -> usize {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -17,20 +58,25 @@ impl Client {
 
     /// Keeps the calling thread where the client's threads are to be.
     pub(super) fn stay(&self) -> io::Result<()> {
-        let processors = &self.client_processors;
+        let processors = self.processors();
         if processors.is_empty() { Ok(()) } else { stay_on(processors) }
     }
 
-    /// Says where they are if that is not as usual.
+    /// Says where they are.
     pub(super) fn describe(&self, document: &mut Document) {
-        if !self.client_processors.is_empty() {
-            document.set("client", format!("kept to processors {:?}", self.client_processors));
-        }
+        let listed = self.processors().iter().map(usize::to_string).collect::<Vec<_>>();
+        document.set(
+            "client",
+            match listed.as_slice() {
+                [] => "on any processor".to_owned(),
+                listed => format!("kept to processor {}", listed.join(", ")),
+            },
+        );
     }
 }
 
 /// The number of a processor on which a thread of ours may stay: one tries it.
-pub(super) fn parse_processor(text: &str) -> Result<usize, String> {
+fn parse_processor(text: &str) -> Result<usize, String> {
     let processor = text.parse::<usize>().map_err(|error| error.to_string())?;
     let tried = std::thread::spawn(move || stay_on(&[processor])).join();
     match tried.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())) {
@@ -73,8 +119,9 @@ mod tests {
     fn a_thread_stays_where_it_was_asked_to_and_no_other_does() {
         let before = allowed().unwrap();
         let last = *before.last().unwrap();
-        let client_processors = vec![parse_processor(&last.to_string()).unwrap()];
+        let client_processors = Some(last.to_string().parse().unwrap());
         let chosen = Client { client_threads: None, client_processors };
+        assert_eq!(chosen.placed(Path::new("nowhere")).processors(), [last], "it was said");
         let there = std::thread::spawn(move || {
             chosen.stay().unwrap();
             allowed().unwrap()
@@ -84,13 +131,35 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_kept_where_they_may_be_on_any() {
+        let before = allowed().unwrap();
+        let any = Client { client_threads: None, client_processors: Some("any".parse().unwrap()) };
+        let home = tempfile::tempdir().unwrap();
+        for free in [any.placed(home.path()), any.anywhere()] {
+            free.stay().unwrap();
+            assert_eq!(allowed().unwrap(), before);
+        }
+    }
+
+    #[test]
+    fn by_default_it_is_one_of_two_or_any() {
+        let home = tempfile::tempdir().unwrap();
+        let client = Client { client_threads: None, client_processors: None };
+        let placed = client.placed(home.path());
+        let all = allowed().unwrap();
+        assert!(placed.processors().len() <= usize::from(all.len() == 2));
+        assert!(placed.processors().iter().all(|processor| all.contains(processor)));
+        assert!(std::fs::read_dir(home.path()).unwrap().next().is_none(), "nothing is left behind");
+    }
+
+    #[test]
     fn processors_that_are_not_there_are_refused() {
         for none in [CpuSet::MAX_CPU - 1, CpuSet::MAX_CPU, usize::MAX] {
             let error = parse_processor(&none.to_string()).unwrap_err();
             assert!(error.starts_with("no thread can stay on this processor: "), "{error}");
         }
-        for text in ["", "-1", "0-1", "first"] {
-            assert!(parse_processor(text).is_err(), "{text}");
+        for text in ["", "-1", "0-1", "first", "0,", "0,any", "Any"] {
+            assert!(text.parse::<Processors>().is_err(), "{text}");
         }
     }
 }
