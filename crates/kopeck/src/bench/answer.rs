@@ -49,6 +49,35 @@ pub(super) struct Unreadable(String);
 
 /// Reads an answer from the beginning of `input`; `None` while it is not all there.
 pub(super) fn read(input: &[u8]) -> Result<Option<Answer<'_>>, Unreadable> {
+    usual(input).map_or_else(|| read_any(input), |answer| Ok(Some(answer)))
+}
+
+/// One of the answers that there are most of, if it is one and all there: 200, given for the first time,
+/// without a cookie. Of most lines of its head only the first byte is looked at, because to read them
+/// all is half of what such a request costs the client itself.
+fn usual(input: &[u8]) -> Option<Answer<'_>> {
+    let mut rest = input.strip_prefix(b"HTTP/1.1 200 OK\r\n")?;
+    let mut length = None;
+    loop {
+        let (line, after) = rest.split_at_checked(memchr::memchr(b'\n', rest)? + 1)?;
+        rest = after;
+        match line {
+            b"\r\n" => break,
+            [b'c', ..] if let Some(value) = line.strip_prefix(b"content-length: ") => {
+                length = std::str::from_utf8(value).ok()?.trim_end().parse().ok();
+            }
+            // Perhaps what must be known, or not as the service itself writes it.
+            [b'i' | b's', ..] | [b'A'..=b'Z', ..] => return None,
+            _ => {}
+        }
+    }
+    let length: usize = length.filter(|length| *length <= BODY_BYTES_MAX)?;
+    let body = rest.get(..length)?;
+    let bytes = input.len() - rest.len() + length;
+    Some(Answer { status: 200, replayed: false, cookie: None, body, bytes })
+}
+
+fn read_any(input: &[u8]) -> Result<Option<Answer<'_>>, Unreadable> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Response::new(&mut headers);
     let parsed = head.parse(input).map_err(|error| Unreadable(error.to_string()))?;
@@ -127,6 +156,35 @@ mod tests {
         assert_eq!(answer.text("status"), Some("OK"));
         assert_eq!(answer.number("status"), None);
         assert_eq!(answer.number("balance"), None);
+    }
+
+    #[test]
+    fn the_usual_answer_is_read_as_any_other() {
+        let of = |lines: &str| format!("HTTP/1.1 200 OK\r\n{lines}\r\nbody and what follows");
+        for usual_lines in [
+            "content-length: 4\r\n",
+            "x-request-id: 1\r\ncontent-length: 4\r\ndate: Sat, 28 Nov 2026 21:00:00 GMT\r\n",
+            "content-type: application/json\r\ncache-control: no-store\r\ncontent-length: 4 \r\n",
+        ] {
+            let text = of(usual_lines);
+            let found = usual(text.as_bytes()).unwrap();
+            assert_eq!(found.body, b"body");
+            assert_eq!(read_any(text.as_bytes()), Ok(Some(found)));
+            for short in 0..text.len() - " and what follows".len() {
+                assert_eq!(usual(&text.as_bytes()[..short]), None, "{short}");
+            }
+        }
+        for other in [
+            "Content-Length: 4\r\n",
+            "content-length: 4\r\nidempotency-replayed: true\r\n",
+            "set-cookie: a=b\r\ncontent-length: 4\r\n",
+            "content-length: four\r\n",
+            "content-length: -4\r\n",
+            "",
+        ] {
+            assert_eq!(usual(of(other).as_bytes()), None, "{other}");
+        }
+        assert_eq!(usual(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"), None);
     }
 
     #[test]

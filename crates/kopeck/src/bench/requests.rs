@@ -192,23 +192,22 @@ pub(super) fn write_payment(
     key: Option<&[u8; 36]>,
 ) {
     let path = if deposit { "external_to_wallet" } else { "wallet_to_wallet" };
-    // The longest number that a wallet can have, and then some.
-    let mut body = [0_u8; 64];
-    let mut rest = body.as_mut_slice();
-    let _ = write!(rest, r#"{{"wallet_id":{to},"amount":{AMOUNT}}}"#);
-    let length = 64 - rest.len();
-    let _ = write!(
-        out,
-        "POST /api/{path} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n",
-    );
-    if let Some(key) = key {
-        out.extend_from_slice(b"Idempotency-Key: ");
-        out.extend_from_slice(key);
-        out.extend_from_slice(b"\r\n");
+    let (before, between) = (r#"{"wallet_id":"#, r#","amount":"#);
+    let (mut to_text, mut length) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let to = to_text.format(to);
+    let length = length.format(before.len() + to.len() + between.len() + AMOUNT.len() + 1);
+    // Piece by piece: formatting costs a client that is to be light a tenth of its time.
+    for piece in ["POST /api/", path, " HTTP/1.1\r\nHost: ", host, "\r\nCookie: ", cookie] {
+        out.extend_from_slice(piece.as_bytes());
     }
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(body.get(..length).unwrap_or_default());
+    if let Some(key) = key {
+        out.extend_from_slice(b"\r\nIdempotency-Key: ");
+        out.extend_from_slice(key);
+    }
+    let head = ["\r\nContent-Type: application/json\r\nContent-Length: ", length, "\r\n\r\n"];
+    for piece in head.into_iter().chain([before, to, between, AMOUNT, "}"]) {
+        out.extend_from_slice(piece.as_bytes());
+    }
 }
 
 #[cfg(test)]

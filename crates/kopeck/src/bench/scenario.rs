@@ -152,18 +152,16 @@ impl Chooser {
 
 /// The text of a UUID of version 4 from 128 random bits.
 pub(super) fn uuid(bits: u128) -> [u8; 36] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    /// Where the digits of each byte stand, between the hyphens.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let digit = |value: u8| value + if value < 10 { b'0' } else { b'a' - 10 };
     let bits = bits & !(0xf << 76) | (0x4 << 76);
     let bits = bits & !(0x3 << 62) | (0x2 << 62);
     let mut text = [b'-'; 36];
-    let mut left = 32;
-    for (place, byte) in text.iter_mut().enumerate() {
-        if matches!(place, 8 | 13 | 18 | 23) {
-            continue;
+    for (byte, place) in bits.to_be_bytes().into_iter().zip(PLACES) {
+        if let Some([high, low]) = text.get_mut(place..place + 2) {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 15));
         }
-        left -= 1;
-        let digit = (bits >> (4 * left)) & 0xf;
-        *byte = DIGITS.get(digit as usize).copied().unwrap_or(b'0');
     }
     text
 }
