@@ -118,3 +118,36 @@ fn a_full_disk_refuses_the_batch_whole_and_resumes_when_there_is_room() {
     assert_eq!(balance(&store), 510);
     assert_eq!(recovered.wallets, number);
 }
+
+#[test]
+fn everybody_whose_batch_found_no_room_is_told_that_nothing_was_done() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    sign_up(&store, 1, Role::Bank).unwrap();
+    sign_up(&store, 2, Role::Person).unwrap();
+    store.limit_pages(1);
+    // All are handed in before any is waited for, so most of them share a batch.
+    let mut waiting = Vec::new();
+    for number in 0..100 {
+        let several = number % 10 == 0;
+        for _ in 0..20 {
+            waiting.push(store.submit(vec![deposit(); if several { 2 } else { 1 }]));
+        }
+    }
+    let outcomes: Vec<_> = waiting.into_iter().map(wait).collect();
+    let refused = outcomes.iter().filter(|outcome| outcome.is_err());
+    assert!(refused.clone().count() > 0);
+    for outcome in refused {
+        assert_eq!(*outcome, Err(LedgerError::StorageFull));
+    }
+    let done = outcomes.iter().flatten().map(|outcomes| i64::try_from(outcomes.len()).unwrap());
+    assert_eq!(balance(&store), done.sum::<i64>());
+    store.limit_pages(1_000_000);
+    let mut numbers = (0..500)
+        .map(|_| store.submit(vec![deposit()]))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(|one| wait(one).unwrap().remove(0).decision.unwrap().id.get());
+    let first = numbers.next().unwrap();
+    assert!(numbers.eq(first + 1..first + 500), "in the order in which they were handed in");
+}

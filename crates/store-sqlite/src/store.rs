@@ -334,11 +334,15 @@ impl SqliteStore {
         self.inner.close();
     }
 
-    fn hand_in<T: Send + 'static>(&self, work: impl FnOnce(Reply<T>) -> Work) -> Pending<T> {
+    /// What is handed in at once; the outcome is then waited for.
+    fn hand_in<T, W: FnOnce(Reply<T>) -> Work>(
+        &self,
+        work: W,
+    ) -> impl Future<Output = Result<T, LedgerError>> + use<T, W> {
         let (reply, answer) = oneshot::channel();
         let work = work(reply);
         let pushed = self.inner.queue.push(work.weight(), work);
-        Box::pin(async move {
+        async move {
             match pushed {
                 // A writer that dies without an answer leaves the outcome unknown.
                 Ok(()) => answer.await.unwrap_or_else(|_| {
@@ -347,11 +351,11 @@ impl SqliteStore {
                 Err(Refused::Full) => Err(LedgerError::Overloaded),
                 Err(Refused::Closed) => Err(LedgerError::Closed),
             }
-        })
+        }
     }
 
     fn write(&self, write: PeopleWrite) -> Pending<()> {
-        self.hand_in(|reply| Work::People(write, reply))
+        Box::pin(self.hand_in(|reply| Work::People(write, reply)))
     }
 
     fn read<T: Send + 'static>(
@@ -492,12 +496,22 @@ impl Ledger for SqliteStore {
         self.inner.currency
     }
 
-    fn submit(&self, submissions: Vec<Submission>) -> Pending<Vec<Outcome>> {
-        self.hand_in(|reply| Work::Submit(submissions, reply))
+    fn submit(&self, mut submissions: Vec<Submission>) -> Pending<Vec<Outcome>> {
+        match (submissions.pop(), submissions.is_empty()) {
+            (Some(one), true) => {
+                // Both lists stay on this thread: to free another's memory costs more.
+                let outcome = self.hand_in(|reply| Work::One(one, reply));
+                Box::pin(async move { outcome.await.map(|outcome| vec![outcome]) })
+            }
+            (last, _) => {
+                submissions.extend(last);
+                Box::pin(self.hand_in(|reply| Work::Submit(submissions, reply)))
+            }
+        }
     }
 
     fn submit_batch(&self, batch: Batch) -> Pending<BatchOutcome> {
-        self.hand_in(|reply| Work::Batch(batch, reply))
+        Box::pin(self.hand_in(|reply| Work::Batch(batch, reply)))
     }
 
     fn statement(&self, wallet: WalletId, page: Page) -> Pending<Option<Statement>> {
@@ -531,7 +545,7 @@ impl People for SqliteStore {
         user: NewUser,
         key: Option<IdempotencyKey>,
     ) -> Pending<Result<User, SignUpRefusal>> {
-        self.hand_in(|reply| Work::SignUp(user, key, reply))
+        Box::pin(self.hand_in(|reply| Work::SignUp(user, key, reply)))
     }
 
     fn sign_up_record(&self, key: IdempotencyKey) -> Pending<Option<SignUpRecord>> {

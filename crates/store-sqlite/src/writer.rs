@@ -32,6 +32,8 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 
 /// What the writer is asked to do.
 pub(crate) enum Work {
+    /// A single operation, as most are: decided together with those that wait beside it.
+    One(Submission, Reply<Outcome>),
     Submit(Vec<Submission>, Reply<Vec<Outcome>>),
     Batch(Batch, Reply<BatchOutcome>),
     SignUp(NewUser, Option<IdempotencyKey>, Reply<Result<User, SignUpRefusal>>),
@@ -54,6 +56,8 @@ impl Work {
 
 /// Work that is decided and waits for its batch to be durable.
 enum Decided {
+    /// As many replies as there were single operations beside each other, an outcome for each.
+    Each(Vec<Outcome>, Vec<Reply<Outcome>>),
     Submit(Vec<Outcome>, Reply<Vec<Outcome>>),
     Batch(BatchOutcome, Reply<BatchOutcome>),
     SignUp(Result<User, SignUpRefusal>, Reply<Result<User, SignUpRefusal>>),
@@ -193,8 +197,10 @@ impl Writer {
             rows: Appender::new(&self.connection),
             now,
         };
-        for work in batch.drain(..) {
-            let (done, result) = desk.handle(work);
+        // From the end: what is left after a failure is still there, and is answered.
+        batch.reverse();
+        while let Some(work) = batch.pop() {
+            let (done, result) = desk.handle(work, batch);
             decided.extend(done);
             result?;
         }
@@ -209,7 +215,7 @@ impl Writer {
     fn publish(&self, decided: &[Decided]) {
         for work in decided {
             let outcomes: &[Outcome] = match work {
-                Decided::Submit(outcomes, _) => outcomes,
+                Decided::Each(outcomes, _) | Decided::Submit(outcomes, _) => outcomes,
                 Decided::Batch(BatchOutcome { decision: Ok(outcomes), replayed: false }, _) => {
                     outcomes
                 }
@@ -253,8 +259,14 @@ pub(crate) struct Desk<'w> {
 
 impl Desk<'_> {
     /// The decided work comes back even when the storage failed under it: it needs an answer.
-    fn handle(&mut self, work: Work) -> (Option<Decided>, rusqlite::Result<()>) {
+    /// `waiting` is what comes after it, the next one last.
+    fn handle(
+        &mut self,
+        work: Work,
+        waiting: &mut Vec<Work>,
+    ) -> (Option<Decided>, rusqlite::Result<()>) {
         match work {
+            Work::One(submission, reply) => self.handle_each((submission, reply), waiting),
             Work::Submit(submissions, reply) => match self.submit_all(submissions, |_| false) {
                 Ok(outcomes) => (Some(Decided::Submit(outcomes, reply)), Ok(())),
                 Err(error) => (Some(Decided::Submit(Vec::new(), reply)), Err(error)),
@@ -282,6 +294,26 @@ impl Desk<'_> {
             Work::LimitPages(pages) => {
                 (None, self.connection.pragma_update(None, "max_page_count", pages.cast_signed()))
             }
+        }
+    }
+
+    /// The first of some single operations, and those that follow it at the end of `waiting`: they are
+    /// looked at ahead, as those of one submission are.
+    fn handle_each(
+        &mut self,
+        (submission, reply): (Submission, Reply<Outcome>),
+        waiting: &mut Vec<Work>,
+    ) -> (Option<Decided>, rusqlite::Result<()>) {
+        let (mut submissions, mut replies) = (vec![submission], vec![reply]);
+        while let Some(Work::One(..)) = waiting.last() {
+            if let Some(Work::One(submission, reply)) = waiting.pop() {
+                submissions.push(submission);
+                replies.push(reply);
+            }
+        }
+        match self.submit_all(submissions, |_| false) {
+            Ok(outcomes) => (Some(Decided::Each(outcomes, replies)), Ok(())),
+            Err(error) => (Some(Decided::Each(Vec::new(), replies)), Err(error)),
         }
     }
 
@@ -433,6 +465,12 @@ fn commit(connection: &Connection) -> Result<(), Failure> {
 /// The waiter may have gone away: then nobody wants the answer.
 fn answer(decided: Decided) {
     match decided {
+        Decided::Each(outcomes, replies) => {
+            replies
+                .into_iter()
+                .zip(outcomes)
+                .for_each(|(reply, outcome)| drop(reply.send(Ok(outcome))));
+        }
         Decided::Submit(outcomes, reply) => drop(reply.send(Ok(outcomes))),
         Decided::Batch(outcome, reply) => drop(reply.send(Ok(outcome))),
         Decided::SignUp(user, reply) => drop(reply.send(Ok(user))),
@@ -442,6 +480,9 @@ fn answer(decided: Decided) {
 
 fn refuse(decided: Decided, error: &LedgerError) {
     match decided {
+        Decided::Each(_, replies) => {
+            replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+        }
         Decided::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
         Decided::Batch(_, reply) => drop(reply.send(Err(error.clone()))),
         Decided::SignUp(_, reply) => drop(reply.send(Err(error.clone()))),
@@ -452,6 +493,7 @@ fn refuse(decided: Decided, error: &LedgerError) {
 /// Tells whoever waits for this work that it was not done.
 pub(crate) fn refuse_work(work: Work, error: &LedgerError) {
     match work {
+        Work::One(_, reply) => drop(reply.send(Err(error.clone()))),
         Work::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
         Work::Batch(_, reply) => drop(reply.send(Err(error.clone()))),
         Work::SignUp(_, _, reply) => drop(reply.send(Err(error.clone()))),
