@@ -21,7 +21,7 @@ use futures_util::FutureExt;
 use http_body_util::{LengthLimitError, Limited};
 
 use crate::auth::{Client, Peer, cross_site};
-use crate::body::whole;
+use crate::body::read_whole;
 use crate::problem::{Code, PROBLEM_JSON, PrivateDetail, Problem};
 use crate::state::AppState;
 use crate::telemetry::Route;
@@ -70,7 +70,7 @@ impl RequestId {
         Self(state.request_id_base.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Sixteen hexadecimal ones.
+    /// The id as sixteen hexadecimal digits.
     fn digits(self) -> [u8; 16] {
         let mut rest = self.0;
         let mut digits = [b'0'; 16];
@@ -159,7 +159,7 @@ async fn with_whole_body(state: &AppState, request: Request) -> Result<Request, 
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    let mut whole = pin!(whole(Limited::new(body, limit)));
+    let mut whole = pin!(read_whole(Limited::new(body, limit)));
     // Nearly every body is there already: the clock is only set for one that is not.
     let read = match whole.as_mut().now_or_never() {
         Some(read) => Ok(read),
@@ -267,4 +267,37 @@ fn is_person(request: &Request) -> bool {
     let accepts =
         |accept: &HeaderValue| accept.to_str().is_ok_and(|accept| accept.contains("text/html"));
     !api && request.headers().get(header::ACCEPT).is_some_and(accepts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_sixteen_hexadecimal_digits() {
+        for id in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(RequestId(id).to_string(), format!("{id:016x}"));
+        }
+    }
+
+    #[test]
+    fn what_every_answer_carries_leaves_the_rest_as_it_was() {
+        let mut headers = HeaderMap::new();
+        secure(&mut headers, RequestId(1), false);
+        assert_eq!(headers.len(), SECURITY.len() + 1, "and the id: {headers:?}");
+        assert!(headers.values().all(|value| !value.is_empty()), "{headers:?}");
+        let own = HeaderValue::from_static("private");
+        let mut headers = HeaderMap::from_iter([
+            (header::CONTENT_TYPE, HeaderValue::from_static("text/csv")),
+            (header::CACHE_CONTROL, own.clone()),
+            (header::SET_COOKIE, HeaderValue::from_static("a=1")),
+        ]);
+        headers.append(header::SET_COOKIE, HeaderValue::from_static("b=2"));
+        secure(&mut headers, RequestId(1), true);
+        assert_eq!(headers[header::CONTENT_TYPE], "text/csv");
+        assert_eq!(headers.get_all(header::CACHE_CONTROL).iter().collect::<Vec<_>>(), [&own]);
+        assert_eq!(headers.get_all(header::SET_COOKIE).iter().count(), 2);
+        assert!(headers.contains_key(header::STRICT_TRANSPORT_SECURITY));
+        assert_eq!(headers[REQUEST_ID], "0000000000000001");
+    }
 }

@@ -87,7 +87,7 @@ macro_rules! key {
         impl $name {
             /// Takes 1 to 255 visible ASCII characters.
             pub fn parse(text: &str) -> Result<Self, $malformed> {
-                // All of it and not up to the first that is not: so it is done for many bytes at once.
+                // Every byte is looked at, without an early stop, so that many are at once.
                 let visible = text.bytes().fold(true, |so_far, byte| so_far & byte.is_ascii_graphic());
                 if (1..=KEY_CHARS_MAX).contains(&text.len()) && visible {
                     Ok(Self(text.into()))

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use ledger::{
-    Amount, Currency, IdempotencyKey, Ledger, LedgerError, NewUser, Operation, OperationKind,
-    Outcome, Page, People, Role, Submission, WalletId,
+    Amount, Currency, ExternalId, IdempotencyKey, Ledger, LedgerError, NewUser, Operation,
+    OperationKind, Outcome, Page, People, Role, Submission, WalletId,
 };
 
 use crate::{Options, Recovered, SqliteStore, Unobserved, deliver_here};
@@ -126,13 +126,18 @@ fn everybody_whose_batch_found_no_room_is_told_that_nothing_was_done() {
     sign_up(&store, 1, Role::Bank).unwrap();
     sign_up(&store, 2, Role::Person).unwrap();
     store.limit_pages(1);
-    // All are handed in before any is waited for, so most of them share a batch.
+    // All are handed in before any is waited for, so most of them share a batch. An id of its own is looked
+    // for in the file, so each of them meets the full disk itself.
+    let mut number = 0;
     let mut waiting = Vec::new();
-    for number in 0..100 {
-        let several = number % 10 == 0;
-        for _ in 0..20 {
-            waiting.push(store.submit(vec![deposit(); if several { 2 } else { 1 }]));
-        }
+    for operations in [1, 2].into_iter().cycle().take(2_000) {
+        let submissions = std::iter::repeat_with(|| {
+            number += 1;
+            let mut submission = deposit();
+            submission.operation.external_id = ExternalId::parse(&number.to_string()).ok();
+            submission
+        });
+        waiting.push(store.submit(submissions.take(operations).collect()));
     }
     let outcomes: Vec<_> = waiting.into_iter().map(wait).collect();
     let refused = outcomes.iter().filter(|outcome| outcome.is_err());

@@ -334,7 +334,7 @@ impl SqliteStore {
         self.inner.close();
     }
 
-    /// What is handed in at once; the outcome is then waited for.
+    /// Hands work in at once; the future waits for its outcome.
     fn hand_in<T, W: FnOnce(Reply<T>) -> Work>(
         &self,
         work: W,

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::body::whole;
+use crate::body::read_whole;
 use crate::problem::{Code, Problem};
 
 /// A body that says it is JSON.
@@ -22,7 +22,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let json = is_json(request.headers());
-        let body = whole(request.into_body())
+        let body = read_whole(request.into_body())
             .await
             .map_err(|error| Problem::new(Code::MalformedRequest).privately(error.to_string()))?;
         if body.is_empty() {

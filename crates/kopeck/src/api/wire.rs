@@ -258,8 +258,9 @@ pub(crate) struct MovedAnswer {
     balance: Decimal,
 }
 
-/// What [`MovedAnswer`] takes at most; more would cost a second allocation and no more.
-const MOVED_BYTES_MAX: usize = 112;
+/// What the text of a [`MovedAnswer`] takes at most: 55 bytes around two numbers of 16 digits and a
+/// balance of 17 characters. A longer one would only cost a second allocation.
+const MOVED_BYTES_MAX: usize = 104;
 
 impl MovedAnswer {
     /// The transfer from the side whose balance the caller is to know.
@@ -423,19 +424,21 @@ mod tests {
 
     #[test]
     fn what_was_moved_is_told_as_serde_would() {
-        for (minor, balance) in [(-1, "-0.01"), (10_450, "104.50"), (0, "0.00")] {
+        let greatest = (-ledger::MINOR_UNITS_MAX, "-9999999999999.99");
+        for (minor, balance) in [(-1, "-0.01"), (10_450, "104.50"), (0, "0.00"), greatest] {
             let balance_is = Balance::from_minor(minor).unwrap();
             let currency = Currency::parse("RUB").unwrap();
             let moved = MovedAnswer {
                 status: "OK",
                 operation_id: ledger::ID_MAX,
-                wallet_id: 2,
+                wallet_id: ledger::ID_MAX,
                 balance: Decimal(balance_is.in_units(currency)),
             };
             let text = String::from_utf8(moved.to_json()).unwrap();
             assert_eq!(text, serde_json::to_string(&moved).unwrap());
             assert!(text.ends_with(&format!(r#""balance":{balance}}}"#)));
-            assert!(text.len() <= MOVED_BYTES_MAX);
+            assert!(text.len() <= MOVED_BYTES_MAX, "{text}");
+            assert_eq!(text.len() == MOVED_BYTES_MAX, minor == greatest.0, "{text}");
         }
     }
 

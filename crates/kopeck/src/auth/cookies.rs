@@ -135,7 +135,7 @@ mod tests {
         assert!(!read(&format!("kopeck_session={token};kopeck_session=x"), false));
         assert!(
             read(&format!("other=ключ; kopeck_session={token}"), false),
-            "others' are not ours"
+            "beside one that is not ASCII"
         );
         assert!(!read(&format!("kopeck_session ={token}"), false));
         assert!(!read(&format!("kopeck_session2={token}"), false));

@@ -1,7 +1,8 @@
 //! Owns which processor the interrupts of the disk come to: what waits for the disk is woken there.
 //!
 //! Never: a guess from names. Some small writes are synced, and the line of `/proc/interrupts` that grew
-//! most is the disk's. Bounds: [`SYNCS`] of them, into a file that is removed; Linux.
+//! most is the disk's. A disk may have a line for each processor that asks it, so this is only what
+//! interrupts the one that calls. Bounds: [`SYNCS`] of them, into a file that is removed; Linux.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -10,7 +11,7 @@ use std::path::Path;
 /// So many are told from what else happens meanwhile.
 const SYNCS: u64 = 64;
 
-/// The processor, if one takes them all, or nearly.
+/// The processor, if one takes them all, or nearly, when the disk is asked from where this runs.
 pub(super) fn processor_of_the_disk(dir: &Path) -> Option<usize> {
     let path = dir.join("interrupts");
     let before = std::fs::read_to_string("/proc/interrupts").ok()?;
@@ -30,7 +31,8 @@ fn sync_often(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Of the line that grew most, and by [`SYNCS`] at least, the column that grew, if that is nearly all.
+/// Of the line that grew most, and by [`SYNCS`] at least, the processor for which it grew, if that is
+/// nearly all.
 fn busiest(before: &str, after: &str) -> Option<usize> {
     let old = |name: &str| counts(before).find(|(other, _)| *other == name);
     let grown = counts(after).map(|(name, now)| {
@@ -42,7 +44,9 @@ fn busiest(before: &str, after: &str) -> Option<usize> {
     let line = grown.max_by_key(|line| line.iter().sum::<u64>())?;
     let all = line.iter().sum::<u64>();
     let (column, most) = line.into_iter().enumerate().max_by_key(|(_, count)| *count)?;
-    (most >= SYNCS && most * 10 >= all * 9).then_some(column)
+    let processor = after.lines().next()?.split_whitespace().nth(column)?;
+    let processor = processor.strip_prefix("CPU")?.parse().ok();
+    processor.filter(|_| most >= SYNCS && most * 10 >= all * 9)
 }
 
 /// Devices' lines have numbers for names: how often each came to each processor. Others, such as the
@@ -79,7 +83,8 @@ mod tests {
         let found = |disk, network| busiest(&before, &interrupts(disk, network));
         assert_eq!(found([5, 5_128], [9_030, 0]), Some(1));
         assert_eq!(found([133, 5_001], [9_030, 0]), Some(0));
-        assert_eq!(busiest("", &before), Some(0), "the network's, as far as this tells");
+        let other = interrupts([5, 5_128], [9_030, 0]).replace("CPU1", "CPU3");
+        assert_eq!(busiest(&before, &other), Some(3), "not all of them are there");
     }
 
     #[test]

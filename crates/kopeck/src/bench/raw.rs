@@ -1,7 +1,7 @@
-//! Owns *raw*: a bare file that records with a checksum each are appended to, fsynced batch by batch. No
-//! engine can be faster on the same disk with as many fsyncs.
+//! Owns *raw*: a bare file to which checksummed records are appended, one fsync a batch: the least that
+//! any log does.
 //!
-//! Never: a decision, an index, a hash. Bounds: one file, which is removed at the end.
+//! Never: a decision, an index, a chain. Bounds: one file, which is removed at the end.
 
 use std::fs::File;
 use std::io::Write as _;

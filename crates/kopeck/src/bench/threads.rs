@@ -28,15 +28,11 @@ impl FromStr for Processors {
 
 impl Client {
     /// With its place, if nobody said it. With two processors that is the one to which the interrupts of
-    /// the disk that has `dir` come, as the writer does: the server's busiest thread then has the other,
-    /// as it would if the client were elsewhere. With more, there is room enough for both.
+    /// the disk that has `dir` come, where the server's writer is woken too: the server's busiest thread
+    /// then has the other, as it would if the client were elsewhere. With more, there is room enough for
+    /// both.
     pub(super) fn placed(&self, dir: &Path) -> Self {
-        let two = std::thread::available_parallelism().is_ok_and(|all| all.get() == 2);
-        let place = || {
-            let found = processor_of_the_disk(dir).filter(|_| two);
-            let can = |processor: &usize| parse_processor(&processor.to_string()).is_ok();
-            Processors(found.filter(can).into_iter().collect())
-        };
+        let place = || Processors(interrupted_of_two(dir).into_iter().collect());
         let processors = self.client_processors.clone().unwrap_or_else(place);
         Self { client_processors: Some(processors), ..self.clone() }
     }
@@ -75,6 +71,16 @@ impl Client {
     }
 }
 
+/// The one of two processors to which the disk's interrupts come, whichever of them asks it.
+fn interrupted_of_two(dir: &Path) -> Option<usize> {
+    let two: [usize; 2] = allowed().ok()?.try_into().ok()?;
+    let [from_one, from_other] = two.map(|processor| {
+        let asked = || stay_on(&[processor]).ok().and_then(|()| processor_of_the_disk(dir));
+        std::thread::scope(|scope| scope.spawn(asked).join().ok().flatten())
+    });
+    from_one.filter(|found| two.contains(found) && from_other == Some(*found))
+}
+
 /// The number of a processor on which a thread of ours may stay: one tries it.
 fn parse_processor(text: &str) -> Result<usize, String> {
     let processor = text.parse::<usize>().map_err(|error| error.to_string())?;
@@ -99,6 +105,20 @@ fn stay_on(processors: &[usize]) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
+/// The processors on which this thread may be.
+#[cfg(target_os = "linux")]
+fn allowed() -> io::Result<Vec<usize>> {
+    use rustix::thread::{CpuSet, sched_getaffinity};
+
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|&processor| set.is_set(processor)).collect())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allowed() -> io::Result<Vec<usize>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[cfg(not(target_os = "linux"))]
 fn stay_on(_: &[usize]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
@@ -106,14 +126,9 @@ fn stay_on(_: &[usize]) -> io::Result<()> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use rustix::thread::{CpuSet, sched_getaffinity};
+    use rustix::thread::CpuSet;
 
     use super::*;
-
-    fn allowed() -> rustix::io::Result<Vec<usize>> {
-        let set = sched_getaffinity(None)?;
-        Ok((0..CpuSet::MAX_CPU).filter(|&processor| set.is_set(processor)).collect())
-    }
 
     #[test]
     fn a_thread_stays_where_it_was_asked_to_and_no_other_does() {

@@ -39,7 +39,8 @@ type Requests = Family<RequestLabels, Histogram, fn() -> Histogram>;
 pub(crate) struct Metrics {
     registry: OnceLock<Registry>,
     requests: Requests,
-    /// The transfer that was paid: of all requests there are most of these, so it is looked for once.
+    /// The transfer that was paid: of all requests there are most of these, so its histogram is looked up
+    /// once.
     usual: OnceLock<(RequestLabels, Histogram)>,
     outcomes: Family<OutcomeLabels, Counter>,
     /// The outcome that there are most of.
@@ -59,7 +60,7 @@ pub(crate) struct Metrics {
 /// A route of the route table.
 #[derive(Debug, Clone)]
 pub(crate) enum Route {
-    /// One that is known without the table.
+    /// One that is known without the table: the transfer's, and no other, for what is usual is told by it.
     Known(&'static str),
     /// One that the table found.
     Matched(MatchedPath),

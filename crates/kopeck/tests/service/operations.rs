@@ -39,18 +39,22 @@ async fn the_health_command_tells_by_its_status() {
 async fn metrics_count_what_happens() {
     let service = Service::start();
     let anna = service.sign_up_with("anna", "5").await;
-    anna.client.transfer(1, "1").await.expect_ok();
+    for _ in 0..3 {
+        anna.client.transfer(1, "1").await.expect_ok();
+    }
     anna.client.transfer(1, "9").await.expect_problem(422, "insufficient_funds");
     anna.client.transfer(1, "-9").await.expect_problem(422, "amount_not_positive");
     anna.client.get("/api/nothing/made-up-by-the-client").await;
     let answer = anna.client.get("/metrics").await.expect_ok();
     for line in [
-        "kopeck_outcomes_total{code=\"ok\"} 2",
+        "kopeck_outcomes_total{code=\"ok\"} 4",
         "kopeck_outcomes_total{code=\"insufficient_funds\"} 1",
         "kopeck_outcomes_total{code=\"amount_not_positive\"} 1",
         "kopeck_queue_operations 0",
         "http_server_request_duration_seconds_count{http_route=\"/api/wallet_to_wallet\",\
          http_request_method=\"POST\",http_response_status_code=\"422\"} 2",
+        "http_server_request_duration_seconds_count{http_route=\"/api/wallet_to_wallet\",\
+         http_request_method=\"POST\",http_response_status_code=\"200\"} 3",
         "# UNIT kopeck_commit_seconds seconds",
         "# TYPE kopeck_batch_operations histogram",
         "# TYPE kopeck_checkpoint_seconds histogram",

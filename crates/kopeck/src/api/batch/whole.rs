@@ -143,7 +143,7 @@ async fn whole(state: &AppState, mut body: Body) -> Result<Bytes, Problem> {
         discard(body).await;
         return Err(too_large());
     }
-    let whole = crate::body::whole(Limited::new(&mut body, limit));
+    let whole = crate::body::read_whole(Limited::new(&mut body, limit));
     match tokio::time::timeout(state.config.body_timeout_seconds, whole).await {
         Ok(Ok(whole)) => Ok(whole),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
