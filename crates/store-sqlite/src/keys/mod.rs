@@ -9,6 +9,7 @@
 //! are marks of 8 bytes in a table in memory; a full table becomes a sorted file beside the data
 //! file, and a filter in memory says of nearly every new key that no file has it.
 
+mod filter;
 pub(crate) mod keeper;
 mod run;
 pub(crate) mod shelf;
@@ -21,7 +22,8 @@ use hashbrown::HashTable;
 use ledger::{IdempotencyKey, Link, Operation, Outcome, Rejection, Transfer};
 use rusqlite::{Connection, OptionalExtension};
 
-use self::run::{Entry, Place, Probe, RowRef, RunError, Span};
+use self::filter::Probe;
+use self::run::{Entry, Place, RowRef, RunError, Span};
 use self::shelf::{Frozen, Horizon, Shelf, ShelfError, View, set_aside_if_damaged};
 use crate::batch_record;
 use crate::chain::{self, Links};

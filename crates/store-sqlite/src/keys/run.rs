@@ -12,13 +12,13 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::filter::{Filter, Probe};
+
 /// The size of a head and of a block, in bytes.
 const BLOCK_BYTES: usize = 4_096;
 const ENTRY_BYTES: usize = 16;
 const BLOCK_ENTRIES: usize = 255;
 const MAGIC: [u8; 8] = *b"kopkeys1";
-/// Bits of filter for each entry: about 6 of 1 000 absent marks are looked for in vain.
-const FILTER_BITS_AN_ENTRY: u64 = 12;
 /// So much is written before it is synced, so that no sync at the end holds others up for long.
 const SYNC_EVERY_BLOCKS: usize = 2_048;
 
@@ -100,62 +100,6 @@ pub(crate) enum RunError {
     Io { path: PathBuf, error: io::Error },
 }
 
-/// Tells nearly always that a mark is absent. Blocked: one look costs one line of the cache.
-#[derive(Debug, Default)]
-struct Filter(Vec<[u64; 8]>);
-
-impl Filter {
-    fn for_entries(entries: u64) -> Self {
-        let blocks = (entries * FILTER_BITS_AN_ENTRY).div_ceil(512).max(1);
-        Self(vec![[0; 8]; usize::try_from(blocks).unwrap_or(1)])
-    }
-
-    /// The block of a mark.
-    fn place(&self, mark: u64) -> usize {
-        let scaled = (u128::from(mark) * self.0.len() as u128) >> 64;
-        usize::try_from(scaled).unwrap_or(0)
-    }
-
-    fn insert(&mut self, Probe { mark, bits }: &Probe) {
-        let place = self.place(*mark);
-        if let Some(block) = self.0.get_mut(place) {
-            for (word, bits) in block.iter_mut().zip(bits) {
-                *word |= bits;
-            }
-        }
-    }
-
-    fn may_have(&self, Probe { mark, bits }: &Probe) -> bool {
-        self.0.get(self.place(*mark)).is_none_or(|block| {
-            // All words are looked at: a branch at each would be guessed wrong half of the time.
-            let missing = block.iter().zip(bits).map(|(word, bits)| !word & bits);
-            missing.fold(0, |all, one| all | one) == 0
-        })
-    }
-}
-
-/// What filters are asked for: a mark, and its six bits in a block of whichever filter.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Probe {
-    mark: u64,
-    bits: [u64; 8],
-}
-
-impl Probe {
-    pub(crate) fn of(mark: u64) -> Self {
-        // A block is chosen by the mark's high bits; the bits by all of them, mixed.
-        let mixed = mark.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ mark;
-        let mut bits = [0; 8];
-        for place in 0..6 {
-            let bit = (mixed >> (place * 9)) & 511;
-            if let Some(word) = bits.get_mut((bit >> 6) as usize) {
-                *word |= 1 << (bit & 63);
-            }
-        }
-        Self { mark, bits }
-    }
-}
-
 /// A run, open to be looked into.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -196,9 +140,8 @@ impl Run {
         let parts = blocks.and_then(|blocks| words.split_at_checked(blocks));
         let (firsts, filter) = parts.ok_or_else(|| damaged("length"))?;
         let firsts = firsts.iter().map(|word| u64::from_le_bytes(*word)).collect();
-        let filter = filter.as_chunks::<8>().0.iter();
-        let filter = Filter(filter.map(|block| block.map(u64::from_le_bytes)).collect());
-        let filter = Some(filter).filter(|filter| filter.0.len() as u64 * 64 <= filter_bytes_max);
+        let filter = Filter::of_words(filter);
+        let filter = Some(filter).filter(|filter| filter.bytes() <= filter_bytes_max);
         let Head { span, entries, .. } = head;
         Ok(Self { file, path: path.to_owned(), span, entries, firsts, filter })
     }
@@ -209,7 +152,7 @@ impl Run {
 
     /// The memory that its filter takes.
     pub(crate) fn filter_bytes(&self) -> u64 {
-        self.filter.as_ref().map_or(0, |filter| filter.0.len() as u64 * 64)
+        self.filter.as_ref().map_or(0, Filter::bytes)
     }
 
     /// Whether it is worth looking for a mark here.
@@ -329,7 +272,7 @@ impl Writer {
     pub(crate) fn finish(mut self, span: Span) -> io::Result<()> {
         self.end_block()?;
         let mut tail_crc = crc32fast::Hasher::new();
-        for word in self.firsts.iter().chain(self.filter.0.iter().flatten()) {
+        for word in self.firsts.iter().chain(self.filter.words()) {
             let bytes = word.to_le_bytes();
             tail_crc.update(&bytes);
             self.out.write_all(&bytes)?;
@@ -339,7 +282,7 @@ impl Writer {
             span,
             entries: self.entries,
             blocks: self.firsts.len() as u64,
-            filter_blocks: self.filter.0.len() as u64,
+            filter_blocks: self.filter.blocks(),
             tail_crc: tail_crc.finalize(),
         };
         self.out.get_ref().write_all_at(&head.encode(), 0)?;

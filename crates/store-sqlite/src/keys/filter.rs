@@ -1,0 +1,87 @@
+//! Owns the filter of a run: what tells of nearly every new mark that it is not in it, without a read.
+//!
+//! Never: a mark that is there and not told of. Bounds: [`BITS_AN_ENTRY`] for each entry, in blocks of
+//! 64 bytes; one block a look.
+
+/// About 6 of 1 000 absent marks are looked for in vain.
+const BITS_AN_ENTRY: u64 = 12;
+
+/// Tells nearly always that a mark is absent. Blocked: one look costs one line of the cache.
+#[derive(Debug, Default)]
+pub(super) struct Filter(Vec<[u64; 8]>);
+
+impl Filter {
+    /// Empty, with room for so many entries.
+    pub(super) fn for_entries(entries: u64) -> Self {
+        let blocks = (entries * BITS_AN_ENTRY).div_ceil(512).max(1);
+        Self(vec![[0; 8]; usize::try_from(blocks).unwrap_or(1)])
+    }
+
+    /// As [`words`](Self::words) gave it, each in little-endian order; words beyond the last whole block
+    /// are left out.
+    pub(super) fn of_words(words: &[[u8; 8]]) -> Self {
+        let blocks = words.as_chunks::<8>().0.iter();
+        Self(blocks.map(|block| block.map(u64::from_le_bytes)).collect())
+    }
+
+    /// How many blocks of eight words it has.
+    pub(super) fn blocks(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// The memory that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.blocks() * 64
+    }
+
+    /// All its words in their order.
+    pub(super) fn words(&self) -> impl Iterator<Item = &u64> {
+        self.0.iter().flatten()
+    }
+
+    /// The block of a mark.
+    fn place(&self, mark: u64) -> usize {
+        let scaled = (u128::from(mark) * self.0.len() as u128) >> 64;
+        usize::try_from(scaled).unwrap_or(0)
+    }
+
+    pub(super) fn insert(&mut self, Probe { mark, bits }: &Probe) {
+        let place = self.place(*mark);
+        if let Some(block) = self.0.get_mut(place) {
+            for (word, bits) in block.iter_mut().zip(bits) {
+                *word |= bits;
+            }
+        }
+    }
+
+    /// Whether a mark may be among those that were inserted; false only if it is not.
+    pub(super) fn may_have(&self, Probe { mark, bits }: &Probe) -> bool {
+        self.0.get(self.place(*mark)).is_none_or(|block| {
+            // All words are looked at: a branch at each would be guessed wrong half of the time.
+            let missing = block.iter().zip(bits).map(|(word, bits)| !word & bits);
+            missing.fold(0, |all, one| all | one) == 0
+        })
+    }
+}
+
+/// What filters are asked for: a mark, and its six bits in a block of whichever filter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe {
+    mark: u64,
+    bits: [u64; 8],
+}
+
+impl Probe {
+    pub(crate) fn of(mark: u64) -> Self {
+        // A block is chosen by the mark's high bits; the bits by all of them, mixed.
+        let mixed = mark.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ mark;
+        let mut bits = [0; 8];
+        for place in 0..6 {
+            let bit = (mixed >> (place * 9)) & 511;
+            if let Some(word) = bits.get_mut((bit >> 6) as usize) {
+                *word |= 1 << (bit & 63);
+            }
+        }
+        Self { mark, bits }
+    }
+}
