@@ -25,7 +25,7 @@ use crate::body::read_whole;
 use crate::problem::{Code, PROBLEM_JSON, PrivateDetail, Problem};
 use crate::state::AppState;
 use crate::telemetry::Route;
-use crate::{api, web};
+use crate::{api, hex, web};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -75,8 +75,7 @@ impl RequestId {
         let mut rest = self.0;
         let mut digits = [b'0'; 16];
         for digit in digits.iter_mut().rev() {
-            let value = (rest & 15) as u8;
-            *digit = value + if value < 10 { b'0' } else { b'a' - 10 };
+            *digit = hex::digit((rest & 15) as u8);
             rest >>= 4;
         }
         digits

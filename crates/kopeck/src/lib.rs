@@ -19,6 +19,7 @@ mod extract;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod health;
+mod hex;
 mod idempotency;
 mod money;
 mod problem;

@@ -4,8 +4,6 @@
 //! Never: a balance, or a verification (that is the ledger's). Bounds: reading takes exactly what
 //! writing gives: a field more, less or twice is refused, and so is an amount of another text.
 
-use std::fmt::Write;
-
 use ledger::{
     Amount, Checkpoint, Currency, Details, ExternalId, Hash, OperationId, OperationKind, Receipt,
     Record, Timestamp, WalletId,
@@ -14,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::clock;
+use crate::{clock, hex};
 
 /// What the whole book is at some moment, in one hash.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -105,7 +103,7 @@ pub(crate) enum NotAReceipt {
 
 impl From<Checkpoint> for CheckpointText {
     fn from(Checkpoint { operations, root }: Checkpoint) -> Self {
-        Self { operations, root: hex(&root) }
+        Self { operations, root: hex::text(&root) }
     }
 }
 
@@ -137,11 +135,11 @@ impl ReceiptText {
             currency: record.currency.code().to_owned(),
             timestamp: clock::rfc3339(record.time),
             time_us: record.time.micros(),
-            key_mark: hex(&record.key_mark.to_be_bytes()),
+            key_mark: hex::text(&record.key_mark.to_be_bytes()),
             details: record.details.as_ref().map(|details| details.as_str().to_owned()),
             external_id: record.external_id.as_ref().map(|id| id.as_str().to_owned()),
-            previous: hex(&previous.to_be_bytes()),
-            proof: proof.iter().map(|hash| hex(hash)).collect(),
+            previous: hex::text(&previous.to_be_bytes()),
+            proof: proof.iter().map(|hash| hex::text(hash)).collect(),
             checkpoint: (*checkpoint).into(),
         })
     }
@@ -189,15 +187,6 @@ impl ReceiptText {
             checkpoint: self.checkpoint.parse()?,
         })
     }
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing into a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// The bytes of exactly so many hexadecimal digits.
@@ -298,11 +287,11 @@ mod tests {
         };
         for number in ["1", "2"] {
             let hash = sha2::Sha256::digest(bytes(line(&format!("leaf {number}"))));
-            assert_eq!(hex(&hash), line(&format!("hash {number}")));
+            assert_eq!(hex::text(&hash), line(&format!("hash {number}")));
         }
         let hash = ledger::leaf_hash(receipt.previous, &receipt.record, &mut Vec::new());
-        assert_eq!(hex(&hash), line("hash 2"));
-        let previous = hex(&receipt.previous.to_be_bytes());
+        assert_eq!(hex::text(&hash), line("hash 2"));
+        let previous = hex::text(&receipt.previous.to_be_bytes());
         assert!(
             line("hash 1").starts_with(&previous)
                 && line("leaf 2").starts_with(&format!("00{previous}"))

@@ -43,6 +43,15 @@ fn sign_up(store: &SqliteStore, number: u64, role: Role) -> Result<u64, LedgerEr
     wait(store.sign_up(user, None)).map(|user| user.unwrap().wallet.get())
 }
 
+/// Wallet 2 is the person's.
+fn with_the_bank_and_a_person() -> (tempfile::TempDir, SqliteStore) {
+    let dir = tempfile::TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    sign_up(&store, 1, Role::Bank).unwrap();
+    sign_up(&store, 2, Role::Person).unwrap();
+    (dir, store)
+}
+
 /// One deposit under a key, then `unkeyed` others, in one batch.
 fn keyed(store: &SqliteStore, unkeyed: usize) -> Result<Outcome, LedgerError> {
     let mut submissions = vec![deposit(); unkeyed + 1];
@@ -76,10 +85,7 @@ fn balance(store: &SqliteStore) -> i64 {
 
 #[test]
 fn a_key_of_a_refused_batch_is_free_again() {
-    let dir = tempfile::TempDir::new().unwrap();
-    let (store, _) = open(dir.path());
-    sign_up(&store, 1, Role::Bank).unwrap();
-    sign_up(&store, 2, Role::Person).unwrap();
+    let (_dir, store) = with_the_bank_and_a_person();
     store.limit_pages(1);
     assert_eq!(keyed(&store, 500), Err(LedgerError::StorageFull));
     store.limit_pages(1_000_000);
@@ -91,10 +97,7 @@ fn a_key_of_a_refused_batch_is_free_again() {
 
 #[test]
 fn a_full_disk_refuses_the_batch_whole_and_resumes_when_there_is_room() {
-    let dir = tempfile::TempDir::new().unwrap();
-    let (store, _) = open(dir.path());
-    sign_up(&store, 1, Role::Bank).unwrap();
-    sign_up(&store, 2, Role::Person).unwrap();
+    let (dir, store) = with_the_bank_and_a_person();
     deposits(&store, 10).unwrap();
     // SQLite takes a limit below today's size for today's size.
     store.limit_pages(1);
@@ -121,10 +124,7 @@ fn a_full_disk_refuses_the_batch_whole_and_resumes_when_there_is_room() {
 
 #[test]
 fn everybody_whose_batch_found_no_room_is_told_that_nothing_was_done() {
-    let dir = tempfile::TempDir::new().unwrap();
-    let (store, _) = open(dir.path());
-    sign_up(&store, 1, Role::Bank).unwrap();
-    sign_up(&store, 2, Role::Person).unwrap();
+    let (_dir, store) = with_the_bank_and_a_person();
     store.limit_pages(1);
     // All are handed in before any is waited for, so most of them share a batch. An id of its own is looked
     // for in the file, so each of them meets the full disk itself.

@@ -496,17 +496,14 @@ impl Ledger for SqliteStore {
         self.inner.currency
     }
 
-    fn submit(&self, mut submissions: Vec<Submission>) -> Pending<Vec<Outcome>> {
-        match (submissions.pop(), submissions.is_empty()) {
-            (Some(one), true) => {
+    fn submit(&self, submissions: Vec<Submission>) -> Pending<Vec<Outcome>> {
+        match <[Submission; 1]>::try_from(submissions) {
+            Ok([one]) => {
                 // Both lists stay on this thread: to free another's memory costs more.
                 let outcome = self.hand_in(|reply| Work::One(one, reply));
                 Box::pin(async move { outcome.await.map(|outcome| vec![outcome]) })
             }
-            (last, _) => {
-                submissions.extend(last);
-                Box::pin(self.hand_in(|reply| Work::Submit(submissions, reply)))
-            }
+            Err(submissions) => Box::pin(self.hand_in(|reply| Work::Submit(submissions, reply))),
         }
     }
 

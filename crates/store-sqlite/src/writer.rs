@@ -305,11 +305,10 @@ impl Desk<'_> {
         waiting: &mut Vec<Work>,
     ) -> (Option<Decided>, rusqlite::Result<()>) {
         let (mut submissions, mut replies) = (vec![submission], vec![reply]);
-        while let Some(Work::One(..)) = waiting.last() {
-            if let Some(Work::One(submission, reply)) = waiting.pop() {
-                submissions.push(submission);
-                replies.push(reply);
-            }
+        let is_one = |work: &mut Work| matches!(work, Work::One(..));
+        while let Some(Work::One(submission, reply)) = waiting.pop_if(is_one) {
+            submissions.push(submission);
+            replies.push(reply);
         }
         match self.submit_all(submissions, |_| false) {
             Ok(outcomes) => (Some(Decided::Each(outcomes, replies)), Ok(())),

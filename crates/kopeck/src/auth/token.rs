@@ -7,8 +7,9 @@ use std::fmt;
 use ledger::TokenHash;
 use sha2::{Digest, Sha256};
 
+use crate::hex;
+
 const BYTES: usize = 32;
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// More than any digit is worth.
 const NO_DIGIT: u8 = 16;
 
@@ -42,7 +43,7 @@ impl SessionToken {
 
     /// The text for the cookie.
     pub(crate) fn reveal(&self) -> String {
-        hexadecimal(&self.0)
+        hex::text(&self.0)
     }
 
     /// What is kept of it.
@@ -52,7 +53,7 @@ impl SessionToken {
 
     /// A hash for one purpose, from which neither the token nor its kept hash can be found.
     pub(crate) fn derive(&self, label: &[u8]) -> String {
-        hexadecimal(&Sha256::new().chain_update(label).chain_update(self.0).finalize())
+        hex::text(&Sha256::new().chain_update(label).chain_update(self.0).finalize())
     }
 }
 
@@ -69,11 +70,6 @@ fn value_of(digit: u8) -> u8 {
         b'a'..=b'f' => digit - b'a' + 10,
         _ => NO_DIGIT,
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from(DIGITS.get(usize::from(value)).copied().unwrap_or(b'0'));
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]
@@ -111,6 +107,6 @@ mod tests {
     fn derived_text_tells_nothing_of_the_kept_hash() {
         let token = SessionToken::generate().unwrap();
         assert_ne!(token.derive(b""), token.derive(b"form"));
-        assert_ne!(token.derive(b"form"), hexadecimal(&token.hash()));
+        assert_ne!(token.derive(b"form"), hex::text(&token.hash()));
     }
 }

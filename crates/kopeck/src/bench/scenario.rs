@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 
+use crate::hex;
+
 /// How many wallets the Zipf scenario is over, if there are as many.
 pub(super) const ZIPF_WALLETS_MAX: usize = 100_000;
 
@@ -154,13 +156,12 @@ impl Chooser {
 pub(super) fn uuid(bits: u128) -> [u8; 36] {
     /// Where the digits of each byte stand, between the hyphens.
     const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-    let digit = |value: u8| value + if value < 10 { b'0' } else { b'a' - 10 };
     let bits = bits & !(0xf << 76) | (0x4 << 76);
     let bits = bits & !(0x3 << 62) | (0x2 << 62);
     let mut text = [b'-'; 36];
     for (byte, place) in bits.to_be_bytes().into_iter().zip(PLACES) {
         if let Some([high, low]) = text.get_mut(place..place + 2) {
-            (*high, *low) = (digit(byte >> 4), digit(byte & 15));
+            (*high, *low) = (hex::digit(byte >> 4), hex::digit(byte & 15));
         }
     }
     text

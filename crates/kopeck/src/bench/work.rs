@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::requests::{Crowd, Person};
 use crate::auth::{SessionToken, cookies};
+use crate::hex;
 
 /// The mark's file, beside the data directory.
 const MARK: &str = "kopeck-bench.json";
@@ -116,8 +117,7 @@ impl Work {
             .chain_update(self.mark.secret.as_bytes())
             .chain_update(wallet.to_be_bytes())
             .finalize();
-        let text = digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        match SessionToken::parse(&text) {
+        match SessionToken::parse(hex::text(&digest)) {
             Some(token) => Ok(token),
             None => bail!("a token that is none"),
         }

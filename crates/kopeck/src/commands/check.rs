@@ -16,7 +16,8 @@ use store_sqlite::{Check, Checked, Finding, Place};
 use super::progress::Progress;
 use super::{read_text, stoppable};
 use crate::config::Directory;
-use crate::receipt::{CheckpointText, hex};
+use crate::hex;
+use crate::receipt::CheckpointText;
 
 /// When nothing could be said about the data.
 const NOT_CHECKED: u8 = 2;
@@ -90,7 +91,7 @@ fn say(checked: &Checked) -> anyhow::Result<()> {
     writeln!(out, "  users       {}", checked.users)?;
     writeln!(out, "  keys        {}", checked.keys)?;
     if let Some(root) = &checked.root {
-        writeln!(out, "  root        {}", hex(root))?;
+        writeln!(out, "  root        {}", hex::text(root))?;
     }
     writeln!(out, "  seconds     {:.2}", checked.elapsed.as_secs_f64())?;
     Ok(out.flush()?)
@@ -103,7 +104,7 @@ fn say_json(checked: &Checked) -> anyhow::Result<()> {
         "wallets": checked.wallets,
         "users": checked.users,
         "keys": checked.keys,
-        "root": checked.root.map(|root| hex(&root)),
+        "root": checked.root.map(|root| hex::text(&root)),
         "damages": checked.damages.iter().map(finding).collect::<Vec<_>>(),
         "damages_total": checked.damages_total,
         "seconds": checked.elapsed.as_secs_f64(),

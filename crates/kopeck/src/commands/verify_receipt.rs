@@ -13,7 +13,8 @@ use serde_json::json;
 
 use super::read_text;
 use crate::clock;
-use crate::receipt::{CheckpointText, ReceiptText, hex};
+use crate::hex;
+use crate::receipt::{CheckpointText, ReceiptText};
 
 /// What to verify, and against what.
 #[derive(Debug, Clone, Args)]
@@ -104,7 +105,7 @@ fn sentence(receipt: &Receipt, compared: bool) -> String {
     let external_id =
         quoted("with the external id", record.external_id.as_ref().map(ExternalId::as_str));
     let (id, time) = (record.operation, clock::rfc3339(record.time));
-    let (operations, root) = (receipt.checkpoint.operations, hex(&receipt.checkpoint.root));
+    let (operations, root) = (receipt.checkpoint.operations, hex::text(&receipt.checkpoint.root));
     let book = format!("the book of {operations} operations with the root {root}");
     if compared {
         format!(

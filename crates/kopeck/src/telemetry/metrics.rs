@@ -60,7 +60,7 @@ pub(crate) struct Metrics {
 /// A route of the route table.
 #[derive(Debug, Clone)]
 pub(crate) enum Route {
-    /// One that is known without the table: the transfer's, and no other, for what is usual is told by it.
+    /// One that is known without the table.
     Known(&'static str),
     /// One that the table found.
     Matched(MatchedPath),
@@ -178,14 +178,14 @@ impl Metrics {
     ) {
         let labels = RequestLabels { route, method: known_method(method), status: status.as_u16() };
         let elapsed = elapsed.as_secs_f64();
-        match self.usual.get() {
-            Some((usual, seconds)) if *usual == labels => seconds.observe(elapsed),
-            _ => self.requests.get_or_create(&labels).observe(elapsed),
+        if labels.is_usual() {
+            let found = || (labels.clone(), self.requests.get_or_create_owned(&labels));
+            let (usual, seconds) = self.usual.get_or_init(found);
+            if *usual == labels {
+                return seconds.observe(elapsed);
+            }
         }
-        if self.usual.get().is_none() && labels.is_usual() {
-            let seconds = self.requests.get_or_create_owned(&labels);
-            let _ = self.usual.set((labels, seconds));
-        }
+        self.requests.get_or_create(&labels).observe(elapsed);
     }
 
     /// Counts an operation's outcome.

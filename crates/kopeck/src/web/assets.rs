@@ -10,6 +10,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
+use crate::hex;
+
 const STYLE: &str = include_str!("../../assets/kopeck.css");
 const ICON: &str = include_str!("../../assets/coin.svg");
 
@@ -22,8 +24,7 @@ struct Asset {
 
 impl Asset {
     fn new(name: &str, extension: &str, media_type: &'static str, content: &'static str) -> Self {
-        let digest = Sha256::digest(content);
-        let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::text(&Sha256::digest(content));
         let version = hash.get(..16).unwrap_or_default();
         Self { address: format!("/assets/{name}-{version}.{extension}"), media_type, content }
     }

@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use super::{OPERATIONS_A_TURN, discard, read, write};
 use crate::api::{digits, json};
 use crate::auth::Caller;
+use crate::body::read_whole;
 use crate::idempotency::Replayed;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
@@ -143,7 +144,7 @@ async fn whole(state: &AppState, mut body: Body) -> Result<Bytes, Problem> {
         discard(body).await;
         return Err(too_large());
     }
-    let whole = crate::body::read_whole(Limited::new(&mut body, limit));
+    let whole = read_whole(Limited::new(&mut body, limit));
     match tokio::time::timeout(state.config.body_timeout_seconds, whole).await {
         Ok(Ok(whole)) => Ok(whole),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {

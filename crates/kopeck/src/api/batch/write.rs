@@ -1,10 +1,11 @@
 //! Owns the writing of results: an object for each operation, into one buffer.
 //!
-//! Never: a value in between, or a float. Bounds: a result is a few hundred bytes.
+//! Never: a text in between, or a float. Bounds: a result is a few hundred bytes.
 
-use ledger::{Currency, OperationKind, Outcome};
+use ledger::{Currency, Outcome};
 
-use crate::api::digits::{number, units};
+use crate::api::digits::number;
+use crate::api::wire::MovedAnswer;
 use crate::problem::Problem;
 
 /// What a result says in `status`.
@@ -42,17 +43,8 @@ pub(super) fn outcome(
             return false;
         }
     };
-    let side = match transfer.kind {
-        OperationKind::Deposit => transfer.credit,
-        OperationKind::Transfer => transfer.debit,
-    };
     begin(out, index, "OK");
-    out.extend_from_slice(b",\"operation_id\":");
-    number(out, transfer.id.get());
-    out.extend_from_slice(b",\"wallet_id\":");
-    number(out, side.wallet.get());
-    out.extend_from_slice(b",\"balance\":");
-    units(out, side.balance.in_units(currency));
+    MovedAnswer::new(transfer, currency).write_rest(out);
     end(out, outcome.replayed);
     true
 }
