@@ -1,19 +1,36 @@
 //! Owns the filter of a run: what tells of nearly every new mark that it is not in it, without a read.
 //!
-//! Never: a mark that is there and not told of. Bounds: [`BITS_AN_ENTRY`] for each entry, in blocks of
-//! 64 bytes; one block a look.
+//! Never: a mark that is there and not told of. Bounds: [`bits_an_entry`], in blocks of 64 bytes; one block
+//! a look.
 
-/// About 6 of 1 000 absent marks are looked for in vain.
-const BITS_AN_ENTRY: u64 = 12;
+/// A file of so many entries is small: all of these together take little memory.
+const SMALL_ENTRIES_MAX: u64 = 1 << 21;
+const MIDDLE_ENTRIES_MAX: u64 = 1 << 25;
+
+/// Of 1 000 absent marks, 6 are looked for in vain with 12 bits, 1 with 16, and hardly any with 24. It costs
+/// the same in whichever file, and most files are small, so those have filters that are seldom wrong. The
+/// others have at most `bits_max`: where memory is short, with 6 bits it is 60 of 1 000 and not all of them.
+fn bits_an_entry(entries: u64, bits_max: u64) -> u64 {
+    match entries {
+        ..=SMALL_ENTRIES_MAX => 24,
+        ..=MIDDLE_ENTRIES_MAX => 16.min(bits_max),
+        _ => 12.min(bits_max),
+    }
+}
+
+/// How many blocks of 64 bytes a filter has.
+fn blocks(entries: u64, bits_max: u64) -> u64 {
+    (entries * bits_an_entry(entries, bits_max)).div_ceil(512).max(1)
+}
 
 /// Tells nearly always that a mark is absent. Blocked: one look costs one line of the cache.
 #[derive(Debug, Default)]
 pub(super) struct Filter(Vec<[u64; 8]>);
 
 impl Filter {
-    /// Empty, with room for so many entries.
-    pub(super) fn for_entries(entries: u64) -> Self {
-        let blocks = (entries * BITS_AN_ENTRY).div_ceil(512).max(1);
+    /// Empty, with room for so many entries: of at most `bits_max` each, unless they are few.
+    pub(super) fn for_entries(entries: u64, bits_max: u64) -> Self {
+        let blocks = blocks(entries, bits_max);
         Self(vec![[0; 8]; usize::try_from(blocks).unwrap_or(1)])
     }
 
@@ -52,6 +69,11 @@ impl Filter {
                 *word |= bits;
             }
         }
+    }
+
+    /// Some bits of the block that tells of a mark, so that it is fetched before it is asked.
+    pub(super) fn touch(&self, mark: u64) -> u64 {
+        self.0.get(self.place(mark)).map_or(0, |[first, ..]| *first)
     }
 
     /// Whether a mark may be among those that were inserted; false only if it is not.

@@ -19,6 +19,9 @@ use super::shelf::{ENTRIES_BETWEEN_PAUSES, Horizon, Shelf, ShelfError, set_aside
 
 /// So many entries are merged before it is looked whether something frozen waits.
 const ENTRIES_BETWEEN_LOOKS: u64 = 65_536;
+/// So many runs that together are at most so small a part of what is to be merged are merged before it.
+const PILE_RUNS_MIN: usize = 8;
+const PILE_SHARE: u64 = 8;
 /// How long to wait before the disk is tried again when it is full.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -129,19 +132,38 @@ impl Keeper {
     }
 }
 
-/// The newest runs that are to become one: each at most twice as great as all that are newer.
+/// The newest runs that are to become one.
 fn due(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
-    let (newest, older) = runs.split_last()?;
-    let mut sum = newest.entries;
-    let mut count = 0;
-    for run in older.iter().rev() {
-        if run.entries > 2 * sum {
-            break;
-        }
-        sum += run.entries;
-        count += 1;
+    let sizes: Vec<_> = runs.iter().map(|run| run.entries).collect();
+    let count = due_count(&sizes);
+    (count > 0).then(|| runs.iter().skip(runs.len() - count).cloned().collect())
+}
+
+/// How many of the newest runs are to become one, by their sizes, oldest first: each is at most twice as great
+/// as all that are newer. But where many small ones have piled up, those first: that is soon done, and the
+/// rest may take long.
+fn due_count(sizes: &[u64]) -> usize {
+    let newest = || sizes.iter().rev();
+    let mut sum = 0;
+    let joins = |size: &&u64| {
+        let joins = sum == 0 || **size <= 2 * sum;
+        sum += if joins { **size } else { 0 };
+        joins
+    };
+    let count = newest().take_while(joins).count();
+    if count < 2 {
+        return 0;
     }
-    (count > 0).then(|| runs.iter().skip(older.len() - count).cloned().collect())
+    let mut left = sum / PILE_SHARE;
+    let is_small = |size: &&u64| match left.checked_sub(**size) {
+        Some(less) => {
+            left = less;
+            true
+        }
+        None => false,
+    };
+    let pile = newest().take_while(is_small).count();
+    if pile >= PILE_RUNS_MIN { pile } else { count }
 }
 
 /// The least entry of all. A head is a run's next entry, and the place of its reader.
@@ -170,7 +192,7 @@ mod tests {
     use ledger::Currency;
 
     use super::super::run::RowRef;
-    use super::super::shelf::Frozen;
+    use super::super::shelf::{FILTERS_BYTES_MAX, Frozen, filter_bytes};
     use super::*;
     use crate::schema;
 
@@ -201,6 +223,46 @@ mod tests {
 
     fn sizes(keeper: &Keeper) -> Vec<u64> {
         keeper.shelf.view().runs.iter().map(|run| run.entries / RUN_ENTRIES).collect()
+    }
+
+    #[test]
+    fn runs_of_about_a_size_are_merged_and_a_pile_of_small_ones_before_a_great_one() {
+        let counts: [(usize, &[u64]); 7] = [
+            (0, &[]),
+            (0, &[5]),
+            (2, &[5, 5]),
+            (0, &[11, 5]),
+            (2, &[31, 5, 5]),
+            (5, &[100, 80, 40, 20, 20]),
+            (8, &[100, 80, 1, 1, 2, 3, 1, 1, 1, 1]),
+        ];
+        for (count, sizes) in counts {
+            assert_eq!(due_count(sizes), count, "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn however_many_keys_there_are_the_filters_fit_their_memory_and_every_run_has_one() {
+        const FROZEN: u64 = 1 << 17;
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        let mut most = 0;
+        for frozen in 1..=4_000 {
+            let bytes = filter_bytes(FROZEN, frozen * FROZEN);
+            runs.push((FROZEN, bytes));
+            loop {
+                let sizes: Vec<_> = runs.iter().map(|(entries, _)| *entries).collect();
+                let at = runs.len() - due_count(&sizes);
+                if at == runs.len() {
+                    break;
+                }
+                let entries = runs.drain(at..).map(|(entries, _)| entries).sum();
+                runs.push((entries, filter_bytes(entries, frozen * FROZEN)));
+            }
+            most = most.max(runs.iter().map(|(_, bytes)| bytes).sum());
+        }
+        assert!(most <= FILTERS_BYTES_MAX, "{most}");
+        // And it is made use of.
+        assert!(most > FILTERS_BYTES_MAX / 2, "{most}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(crate) mod keeper;
 mod run;
 pub(crate) mod shelf;
 
+use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,11 +171,27 @@ impl Keys {
 
     /// Finds out which of these may be in a run.
     pub(crate) fn look_ahead(&self, keys: &mut [Option<KeyAhead>]) {
+        self.touch(keys);
         for KeyAhead { mark, in_runs } in keys.iter_mut().flatten() {
             let probe = Probe::of(*mark);
             // Each is asked, whatever the last one said: what is asked for does not wait for what is known.
             *in_runs = self.view.runs.iter().fold(false, |any, run| any | run.may_have(&probe));
         }
+    }
+
+    /// Fetches what the looks need. Nothing here depends on what was fetched, so that the waits overlap.
+    fn touch(&self, keys: &[Option<KeyAhead>]) {
+        let marks = || keys.iter().flatten().map(|key| key.mark);
+        let mut seen = 0;
+        for run in &self.view.runs {
+            seen = marks().fold(seen, |seen, mark| seen ^ run.touch(mark));
+        }
+        let frozen = self.view.frozen.as_ref().map(|frozen| &frozen.table);
+        for table in [Some(&self.recent), frozen].into_iter().flatten() {
+            let has = |mark| table.find(mark, |entry| entry.mark == mark).is_some();
+            seen = marks().fold(seen, |seen, mark| seen ^ u64::from(has(mark)));
+        }
+        black_box(seen);
     }
 
     /// Whether anything may have been decided under a key of this mark, in the open batch or any

@@ -2,7 +2,7 @@
 //! memory that tells nearly always that a mark is not in it.
 //!
 //! Never: a key, or the truth (the rows are that; a run can be made again from them). Bounds: 16 bytes
-//! an entry in the file; 1.5 bytes in memory, and 8 for each 255 entries; one read of 4 KiB a find.
+//! an entry in the file; 1.5 to 3 bytes in memory, and 8 for each 255 entries; one read of 4 KiB a find.
 //!
 //! The file: a head of 4 KiB, blocks of 4 KiB, the first mark of each block, the filter. Everything has
 //! a checksum: the blocks each their own, which is verified by whoever reads one, the rest at opening.
@@ -155,6 +155,11 @@ impl Run {
         self.filter.as_ref().map_or(0, Filter::bytes)
     }
 
+    /// Fetches what says whether it is worth looking for a mark here.
+    pub(crate) fn touch(&self, mark: u64) -> u64 {
+        self.filter.as_ref().map_or(0, |filter| filter.touch(mark))
+    }
+
     /// Whether it is worth looking for a mark here.
     pub(crate) fn may_have(&self, probe: &Probe) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.may_have(probe))
@@ -223,8 +228,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Begins a file that has at most so many entries.
-    pub(crate) fn begin(path: &Path, entries_max: u64) -> io::Result<Self> {
+    /// Begins a file that has at most so many entries, and so many bits for each in its filter.
+    pub(crate) fn begin(path: &Path, entries_max: u64, filter_bits_max: u64) -> io::Result<Self> {
         let mut options = File::options();
         options.write(true).create(true).truncate(true).mode(0o600);
         let file = options.open(path)?;
@@ -234,7 +239,7 @@ impl Writer {
             out,
             block: Vec::with_capacity(BLOCK_BYTES),
             firsts: Vec::new(),
-            filter: Filter::for_entries(entries_max),
+            filter: Filter::for_entries(entries_max, filter_bits_max),
             entries: 0,
         })
     }
@@ -373,7 +378,7 @@ mod tests {
 
     fn write(path: &Path, mut entries: Vec<Entry>) {
         entries.sort_unstable();
-        let mut writer = Writer::begin(path, entries.len() as u64).unwrap();
+        let mut writer = Writer::begin(path, entries.len() as u64, u64::MAX).unwrap();
         for entry in entries {
             writer.push(entry).unwrap();
         }

@@ -2,7 +2,7 @@
 //! into, let go of when it is older than the keys' window.
 //!
 //! Never: a merge (the keeper's), or a decision. Bounds: the memory of their filters, by
-//! [`FILTERS_BYTES_MAX`]: the runs beyond it are looked into on the disk.
+//! [`FILTERS_BYTES_MAX`]: the fewer bits for each entry, the more entries there are.
 
 use std::cmp::Reverse;
 use std::fs;
@@ -21,8 +21,9 @@ use super::RECENT_ENTRIES_MAX;
 use super::run::{Entry, Place, RowRef, Run, RunError, Span, Writer};
 use crate::{background, chain, directory, rows};
 
-/// The most memory that filters take together, in bytes: enough for 170 million keys.
-const FILTERS_BYTES_MAX: u64 = 256 << 20;
+/// The most memory that filters take together, in bytes. Beyond 110 million keys they have fewer bits for
+/// each, and are wrong more often.
+pub(super) const FILTERS_BYTES_MAX: u64 = 256 << 20;
 /// So many entries are written or merged before a pause, if one is due.
 pub(super) const ENTRIES_BETWEEN_PAUSES: usize = 256;
 /// So many entries are sorted without a pause.
@@ -391,8 +392,9 @@ impl Shelf {
     ) -> Result<Arc<Run>, ShelfError> {
         let path = self.next_file();
         let unfinished = path.with_extension("tmp");
+        let filter_bits_max = filter_bits_max(self.entries().max(entries_max));
         let written = (|| {
-            let mut writer = Writer::begin(&unfinished, entries_max)?;
+            let mut writer = Writer::begin(&unfinished, entries_max, filter_bits_max)?;
             fill(&mut writer)?;
             writer.finish(span)?;
             Ok::<(), ShelfError>(())
@@ -409,6 +411,18 @@ impl Shelf {
     }
 }
 
+/// How many bits each of so many entries may have: of two thirds of the memory, so that there is some for
+/// the entries that come until these are merged again, half as many.
+fn filter_bits_max(entries: u64) -> u64 {
+    (FILTERS_BYTES_MAX / 3 * 2 * 8 / entries.max(1)).max(1)
+}
+
+/// The memory of the filter of a run that is written now.
+#[cfg(test)]
+pub(super) fn filter_bytes(entries: u64, all: u64) -> u64 {
+    super::filter::Filter::for_entries(entries, filter_bits_max(all)).bytes()
+}
+
 /// The greatest number that a refusal ever had.
 fn refusals_ever(connection: &Connection) -> rusqlite::Result<u64> {
     connection.query_row(
@@ -421,10 +435,11 @@ fn refusals_ever(connection: &Connection) -> rusqlite::Result<u64> {
 /// Opens every run of a directory; what is damaged or half written is deleted. And the greatest
 /// number of a file.
 fn open_files(dir: &Path) -> Result<(Vec<Run>, u64), ShelfError> {
-    let mut runs: Vec<Run> = Vec::new();
+    let mut files = Vec::new();
     let mut greatest = 0;
     for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
+        let entry = entry?;
+        let path = entry.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Some(rest) = name.strip_prefix("keys-") else { continue };
         let Some(number) = rest.strip_suffix(".run") else {
@@ -434,9 +449,18 @@ fn open_files(dir: &Path) -> Result<(Vec<Run>, u64), ShelfError> {
             continue;
         };
         greatest = greatest.max(number.parse().unwrap_or(0));
-        let taken: u64 = runs.iter().map(Run::filter_bytes).sum();
+        files.push((entry.metadata()?.len(), path));
+    }
+    // The smallest first: a filter for which there is no memory costs the same whichever it is.
+    files.sort_unstable();
+    let mut runs: Vec<Run> = Vec::new();
+    let mut taken = 0;
+    for (_, path) in files {
         match Run::open(&path, FILTERS_BYTES_MAX.saturating_sub(taken)) {
-            Ok(run) => runs.push(run),
+            Ok(run) => {
+                taken += run.filter_bytes();
+                runs.push(run);
+            }
             Err(RunError::Damaged { .. }) => fs::remove_file(&path)?,
             Err(error) => return Err(error.into()),
         }
