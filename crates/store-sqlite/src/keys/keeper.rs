@@ -188,11 +188,11 @@ fn least(
 mod tests {
     use std::path::Path;
 
-    use hashbrown::HashTable;
     use ledger::Currency;
 
     use super::super::run::RowRef;
     use super::super::shelf::{FILTERS_BYTES_MAX, Frozen, filter_bytes};
+    use super::super::table::Table;
     use super::*;
     use crate::schema;
 
@@ -207,11 +207,11 @@ mod tests {
             let entries = number * RUN_ENTRIES + 1..=(number + 1) * RUN_ENTRIES;
             let place = |operation| Place { operation, refusal: 0 };
             let (after, upto) = (place(entries.start() - 1), place(*entries.end()));
-            let mut table = HashTable::new();
+            let mut table = Table::with_room_for(RUN_ENTRIES as usize);
             for row in entries {
                 let mark = row.wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 let entry = Entry { mark, row: RowRef::transfer(row) };
-                table.insert_unique(mark, entry, |entry| entry.mark);
+                table.insert(entry);
             }
             let span = Span { after, upto, link: 0, forgotten: Place::default() };
             assert!(shelf.hand_over(Frozen { table, span }).is_ok());

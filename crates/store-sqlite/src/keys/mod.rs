@@ -13,19 +13,20 @@ mod filter;
 pub(crate) mod keeper;
 mod run;
 pub(crate) mod shelf;
+mod table;
 
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashTable;
 use ledger::{IdempotencyKey, Link, Operation, Outcome, Rejection, Transfer};
 use rusqlite::{Connection, OptionalExtension};
 
 use self::filter::Probe;
 use self::run::{Entry, Place, RowRef, RunError, Span};
 use self::shelf::{Frozen, Horizon, Shelf, ShelfError, View, set_aside_if_damaged};
+use self::table::Table;
 use crate::batch_record;
 use crate::chain::{self, Links};
 use crate::look_ahead::KeyAhead;
@@ -66,9 +67,9 @@ impl Recorded {
 /// The way from keys to rows; the writer's own.
 pub(crate) struct Keys {
     links: Links,
-    recent: HashTable<Entry>,
+    recent: Table,
     /// An empty table, for its memory: fresh memory costs a fault at each first touch of a page.
-    spare: Option<HashTable<Entry>>,
+    spare: Option<Table>,
     /// What `recent` has since the last commit.
     uncommitted: Vec<Entry>,
     /// `recent` has the keys of the rows after this place, up to `now`.
@@ -98,8 +99,8 @@ impl Keys {
         let shelf = Arc::new(shelf);
         let mut keys = Self {
             links,
-            recent: touched_table(),
-            spare: Some(touched_table()),
+            recent: Table::with_room_for(RECENT_ENTRIES_MAX),
+            spare: Some(Table::with_room_for(RECENT_ENTRIES_MAX)),
             uncommitted: Vec::new(),
             after: covered,
             committed: covered,
@@ -188,8 +189,7 @@ impl Keys {
         }
         let frozen = self.view.frozen.as_ref().map(|frozen| &frozen.table);
         for table in [Some(&self.recent), frozen].into_iter().flatten() {
-            let has = |mark| table.find(mark, |entry| entry.mark == mark).is_some();
-            seen = marks().fold(seen, |seen, mark| seen ^ u64::from(has(mark)));
+            seen = marks().fold(seen, |seen, mark| seen ^ table.touch(mark));
         }
         black_box(seen);
     }
@@ -222,8 +222,7 @@ impl Keys {
     fn look_for(&mut self, KeyAhead { mark, in_runs }: KeyAhead) -> Result<(), RunError> {
         let frozen = self.view.frozen.as_ref().map(|frozen| &frozen.table);
         for table in [Some(&self.recent), frozen].into_iter().flatten() {
-            let hits = table.iter_hash(mark).filter(|entry| entry.mark == mark);
-            self.found.extend(hits.map(|entry| entry.row));
+            self.found.extend(table.find(mark));
         }
         if in_runs {
             let probe = Probe::of(mark);
@@ -310,7 +309,7 @@ impl Keys {
     }
 
     fn remember(&mut self, entry: Entry) {
-        self.recent.insert_unique(entry.mark, entry, |entry| entry.mark);
+        self.recent.insert(entry);
         self.uncommitted.push(entry);
     }
 
@@ -351,26 +350,27 @@ impl Keys {
         if !self.is_full() {
             return;
         }
-        let table = std::mem::replace(&mut self.recent, HashTable::new());
+        let new = || Table::with_room_for(RECENT_ENTRIES_MAX);
+        let next = self.spare.take().unwrap_or_else(new);
+        let table = std::mem::replace(&mut self.recent, next);
         let forgotten = Place::default();
         let span = Span { after: self.after, upto: self.committed, link, forgotten };
         match self.shelf.hand_over(Frozen { table, span }) {
             Ok(()) => {
                 self.after = self.committed;
-                self.recent = self.spare.take().unwrap_or_else(touched_table);
                 self.look_at_shelf();
             }
             // The last is still being written: this one grows a little more.
-            Err(Frozen { table, .. }) => self.recent = table,
+            Err(Frozen { table, .. }) => {
+                self.spare = Some(std::mem::replace(&mut self.recent, table));
+            }
         }
     }
 
     /// Undoes everything since the last commit.
     pub(crate) fn roll_back(&mut self) {
         for entry in self.uncommitted.drain(..) {
-            if let Ok(found) = self.recent.find_entry(entry.mark, |other| *other == entry) {
-                found.remove();
-            }
+            self.recent.remove(entry);
         }
         self.now = self.committed;
         self.forgotten_at_commit = self.forgotten_refusal;
@@ -380,19 +380,6 @@ impl Keys {
         self.recent.len() >= RECENT_ENTRIES_MAX
             || self.now.operation - self.after.operation >= RECENT_OPERATIONS_MAX
     }
-}
-
-/// An empty table, all of whose memory was written to: the first touch of a page can take milliseconds, which
-/// a start has and a batch has not.
-fn touched_table() -> HashTable<Entry> {
-    let mut table = HashTable::with_capacity(RECENT_ENTRIES_MAX);
-    for number in 0..RECENT_ENTRIES_MAX as u64 {
-        // Spread over all of the table, as marks are.
-        let mark = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        table.insert_unique(mark, Entry { mark, row: RowRef::transfer(0) }, |entry| entry.mark);
-    }
-    table.clear();
-    table
 }
 
 /// What a damaged run does: the file goes, so that the next start makes it again, and the engine

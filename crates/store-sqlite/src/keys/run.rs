@@ -29,6 +29,15 @@ pub(crate) struct Entry {
     pub(crate) row: RowRef,
 }
 
+impl Entry {
+    /// Stands where there is none: no row has the number 0.
+    pub(super) const FREE: Self = Self { mark: u64::MAX, row: RowRef(0) };
+
+    pub(super) fn is_free(&self) -> bool {
+        self.row == RowRef(0)
+    }
+}
+
 /// Where the decision stands that was made under a key: in a transfer, or in a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RowRef(u64);

@@ -13,12 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use hashbrown::HashTable;
 use ledger::Timestamp;
 use rusqlite::Connection;
 
-use super::RECENT_ENTRIES_MAX;
-use super::run::{Entry, Place, RowRef, Run, RunError, Span, Writer};
+use super::run::{Place, Run, RunError, Span, Writer};
+use super::table::Table;
 use crate::{background, chain, directory, rows};
 
 /// The most memory that filters take together, in bytes. Beyond 110 million keys they have fewer bits for
@@ -26,12 +25,10 @@ use crate::{background, chain, directory, rows};
 pub(super) const FILTERS_BYTES_MAX: u64 = 256 << 20;
 /// So many entries are written or merged before a pause, if one is due.
 pub(super) const ENTRIES_BETWEEN_PAUSES: usize = 256;
-/// So many entries are sorted without a pause.
-const ENTRIES_SORTED_AT_ONCE: usize = 4_096;
 
 /// What the writer hands over: it goes on being looked into until it is a run.
 pub(super) struct Frozen {
-    pub(super) table: HashTable<Entry>,
+    pub(super) table: Table,
     pub(super) span: Span,
 }
 
@@ -53,8 +50,6 @@ pub(crate) struct Shelf {
     /// Refusals up to this one are older than the window.
     forgettable_refusal: AtomicU64,
     entries: AtomicU64,
-    /// What is being written as a run; empty otherwise, but for its memory.
-    entries_to_write: Mutex<Vec<Entry>>,
     /// The writer had something to hand over before its last was written.
     behind: AtomicBool,
 }
@@ -195,10 +190,6 @@ impl Shelf {
         }
         let covered = covered.unwrap_or(horizon);
         let view = View { frozen: None, runs: chosen };
-        // Written to once, as the writer's tables are.
-        let nothing = Entry { mark: u64::MAX, row: RowRef::transfer(1) };
-        let mut entries_to_write = vec![nothing; RECENT_ENTRIES_MAX];
-        entries_to_write.clear();
         let shelf = Self {
             dir: dir.to_owned(),
             entries: AtomicU64::new(view.runs.iter().map(|run| run.entries).sum()),
@@ -206,7 +197,6 @@ impl Shelf {
             changed: Condvar::new(),
             version: AtomicU64::new(1),
             forgettable_refusal: AtomicU64::new(horizon.refusal),
-            entries_to_write: Mutex::new(entries_to_write),
             behind: AtomicBool::new(false),
         };
         Ok((shelf, covered))
@@ -335,44 +325,23 @@ impl Shelf {
     /// Makes a run of what is frozen.
     pub(super) fn write_frozen(&self) -> Result<(), ShelfError> {
         let Some(frozen) = self.view().frozen else { return Ok(()) };
-        let mut entries = self.entries_to_write.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.clear();
-        for entry in &frozen.table {
-            entries.push(*entry);
-            if entries.len().is_multiple_of(ENTRIES_SORTED_AT_ONCE) {
-                self.pause_if_due();
-            }
-        }
-        let span = frozen.span;
-        // From here on only the writer has it, who will use its memory again.
-        drop(frozen);
-        self.sort(&mut entries);
-        let run = self.write(entries.len() as u64, span, 0, |writer| {
-            for entries in entries.chunks(ENTRIES_BETWEEN_PAUSES) {
-                entries.iter().try_for_each(|entry| writer.push(*entry))?;
-                self.pause_if_due();
+        let (entries, span) = (frozen.table.len() as u64, frozen.span);
+        let run = self.write(entries, span, 0, |writer| {
+            for (entry, number) in frozen.table.iter().zip(1_usize..) {
+                writer.push(entry)?;
+                if number.is_multiple_of(ENTRIES_BETWEEN_PAUSES) {
+                    self.pause_if_due();
+                }
             }
             Ok(())
         })?;
+        // From here on only the writer has it, who will use its memory again.
+        drop(frozen);
         let mut state = self.lock();
         state.view.frozen = None;
         state.view.runs.push(run);
         self.tell(&mut state);
         Ok(())
-    }
-
-    /// Sorts, in parts that are short enough to pause between them.
-    fn sort(&self, entries: &mut [Entry]) {
-        self.pause_if_due();
-        if entries.len() <= ENTRIES_SORTED_AT_ONCE {
-            entries.sort_unstable();
-            return;
-        }
-        let middle = entries.len() / 2;
-        entries.select_nth_unstable(middle);
-        let (less, greater) = entries.split_at_mut(middle);
-        self.sort(less);
-        self.sort(greater);
     }
 
     /// Makes way for whoever is waited for, unless it is this that will be waited for.
