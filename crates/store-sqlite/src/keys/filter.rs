@@ -11,10 +11,12 @@ const MIDDLE_ENTRIES_MAX: u64 = 1 << 25;
 /// the same in whichever file, and most files are small, so those have filters that are seldom wrong. The
 /// others have at most `bits_max`: where memory is short, with 6 bits it is 60 of 1 000 and not all of them.
 fn bits_an_entry(entries: u64, bits_max: u64) -> u64 {
-    match entries {
-        ..=SMALL_ENTRIES_MAX => 24,
-        ..=MIDDLE_ENTRIES_MAX => 16.min(bits_max),
-        _ => 12.min(bits_max),
+    if entries <= SMALL_ENTRIES_MAX {
+        24
+    } else if entries <= MIDDLE_ENTRIES_MAX {
+        16.min(bits_max)
+    } else {
+        12.min(bits_max)
     }
 }
 
