@@ -13,6 +13,9 @@ use ledger::{Block, Chain, IdempotencyKey, Link, Transfer};
 /// So many rows are worth waking a thread for: it costs them less than one of them costs to hash.
 const ROWS_A_JOB: usize = 1_024;
 
+/// So many jobs are on their way at a time: one being filled, one at the thread, one being inserted.
+const SPARE_MAX: usize = 3;
+
 /// A transfer on its way into the file.
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -60,6 +63,8 @@ pub(crate) struct Hasher {
     chain: Option<Chain>,
     last: Link,
     waiting: Vec<Row>,
+    /// For their memory: what is new has to be fetched before it can be written to.
+    spare: Vec<Vec<Row>>,
     jobs: Option<SyncSender<Job>>,
     done: Receiver<Job>,
     thread: Option<JoinHandle<()>>,
@@ -81,7 +86,8 @@ impl Hasher {
         let thread = std::thread::Builder::new().name("kopeck-hasher".to_owned()).spawn(work)?;
         let last = chain.last();
         let (jobs, thread) = (Some(jobs), Some(thread));
-        Ok(Self { chain: Some(chain), last, waiting: Vec::new(), jobs, done, thread })
+        let (waiting, spare) = (Vec::new(), Vec::new());
+        Ok(Self { chain: Some(chain), last, waiting, spare, jobs, done, thread })
     }
 
     /// Takes the next row. Now and then, rows come back that are hashed.
@@ -91,12 +97,21 @@ impl Hasher {
             return Ok(None);
         }
         let hashed = self.collect()?;
-        let rows = std::mem::replace(&mut self.waiting, Vec::with_capacity(ROWS_A_JOB));
+        let empty = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(ROWS_A_JOB));
+        let rows = std::mem::replace(&mut self.waiting, empty);
         let chain = self.chain.take().ok_or(HasherGone)?;
         let job = Job { chain, hashed: Hashed::of(rows) };
         let jobs = self.jobs.as_ref().ok_or(HasherGone)?;
         jobs.send(job).map_err(|_| HasherGone)?;
         Ok(hashed)
+    }
+
+    /// Takes the memory of rows back that are in the file.
+    pub(crate) fn take_back(&mut self, mut rows: Vec<Row>) {
+        if rows.capacity() == ROWS_A_JOB && self.spare.len() < SPARE_MAX {
+            rows.clear();
+            self.spare.push(rows);
+        }
     }
 
     /// All rows that did not come back yet, hashed.

@@ -29,17 +29,15 @@ impl Desk<'_> {
     /// Decides and appends operations in their order, but refuses those whose key is `taken`.
     pub(crate) fn submit_all(
         &mut self,
-        submissions: Vec<Submission>,
+        mut submissions: Vec<Submission>,
         taken: impl Fn(&Submission) -> bool,
     ) -> rusqlite::Result<Vec<Outcome>> {
         let mut outcomes = Vec::with_capacity(submissions.len());
         let mut keys = Vec::new();
-        let mut rest = submissions.into_iter();
-        while !rest.as_slice().is_empty() {
-            self.look_ahead(rest.as_slice(), &mut keys);
-            // The keys first: who asks for the next operation must have one for it.
-            for (key, submission) in keys.drain(..).zip(rest.by_ref()) {
-                outcomes.push(match taken(&submission) {
+        for some in submissions.chunks_mut(OPERATIONS_AHEAD) {
+            self.look_ahead(some, &mut keys);
+            for (key, submission) in keys.drain(..).zip(some) {
+                outcomes.push(match taken(submission) {
                     true => Outcome::new(Err(Rejection::IdempotencyKeyReused)),
                     false => self.submit(submission, key)?,
                 });
@@ -48,9 +46,8 @@ impl Desk<'_> {
         Ok(outcomes)
     }
 
-    /// Looks at the first of these operations: `keys` has one element for each that was looked at.
+    /// Looks at these operations, at most [`OPERATIONS_AHEAD`] of them: `keys` has one element for each.
     pub(crate) fn look_ahead(&self, submissions: &[Submission], keys: &mut Vec<Option<KeyAhead>>) {
-        let submissions = submissions.get(..OPERATIONS_AHEAD).unwrap_or(submissions);
         let few = submissions.len() < OPERATIONS_AHEAD_MIN;
         let marker = self.links.marker();
         keys.clear();

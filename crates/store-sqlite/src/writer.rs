@@ -316,24 +316,25 @@ impl Desk<'_> {
         }
     }
 
-    /// Decides and appends an operation, of whose key so much is known.
+    /// Decides and appends an operation, of whose key so much is known. The key is taken out of it.
     pub(crate) fn submit(
         &mut self,
-        Submission { operation, key }: Submission,
+        Submission { operation, key }: &mut Submission,
         ahead: Option<KeyAhead>,
     ) -> rusqlite::Result<Outcome> {
+        let (operation, key) = (&*operation, key.take());
         #[cfg(feature = "planted-faults")]
         let key = crate::planted::ignore(key);
         let mut key = key.zip(ahead);
         if let Some((key, ahead)) = &key
             && let Some(recorded) = self.recorded(operation.debit, key, *ahead)?
         {
-            return Ok(recorded.answer(&operation));
+            return Ok(recorded.answer(operation));
         }
-        let decision = match self.brought_in(&operation)? {
+        let decision = match self.brought_in(operation)? {
             Some(Ok(transfer)) => return Ok(Outcome::replayed(Ok(transfer))),
             Some(Err(rejection)) => Err(rejection),
-            None => self.book.decide(&operation, self.now),
+            None => self.book.decide(operation, self.now),
         };
         match &decision {
             Ok(transfer) => {
@@ -348,7 +349,7 @@ impl Desk<'_> {
                 if let Some((key, KeyAhead { mark, .. })) = &key {
                     let (connection, now) = (self.connection, self.now);
                     let refusal =
-                        rows::insert_refusal(connection, &operation, key, *rejection, now)?;
+                        rows::insert_refusal(connection, operation, key, *rejection, now)?;
                     self.keys.refused(refusal, *mark);
                 }
             }
@@ -395,6 +396,7 @@ impl Desk<'_> {
 
     fn insert(&mut self, Hashed { rows, links, blocks }: Hashed) -> rusqlite::Result<()> {
         self.rows.append(&rows, &links)?;
+        self.hasher.take_back(rows);
         blocks.into_iter().try_for_each(|block| chain::insert_block(self.connection, block))
     }
 
