@@ -1,7 +1,7 @@
 //! Owns the chain while batches are written: rows get their links here, and where there are many, on a
 //! thread of their own while the writer inserts those before them.
 //!
-//! Never: a row in the file, or a row out of its order. Bounds: twice [`ROWS_A_JOB`] rows wait. The chain is
+//! Never: a row in the file, or a row out of its order. Bounds: twice [`ROWS_A_JOB`] rows wait, and there is memory for [`SPARE_MAX`] more lists. The chain is
 //! in one place at a time: it goes to the thread with the rows, and comes back with them.
 
 use std::io;
@@ -13,7 +13,7 @@ use ledger::{Block, Chain, IdempotencyKey, Link, Transfer};
 /// So many rows are worth waking a thread for: it costs them less than one of them costs to hash.
 const ROWS_A_JOB: usize = 1_024;
 
-/// So many jobs are on their way at a time: one being filled, one at the thread, one being inserted.
+/// So many lists of rows are kept for their memory: while one is filled, one is hashed and one inserted.
 const SPARE_MAX: usize = 3;
 
 /// A transfer on its way into the file.
@@ -108,7 +108,7 @@ impl Hasher {
 
     /// Takes the memory of rows back that are in the file.
     pub(crate) fn take_back(&mut self, mut rows: Vec<Row>) {
-        if rows.capacity() == ROWS_A_JOB && self.spare.len() < SPARE_MAX {
+        if self.spare.len() < SPARE_MAX {
             rows.clear();
             self.spare.push(rows);
         }
@@ -116,18 +116,16 @@ impl Hasher {
 
     /// All rows that did not come back yet, hashed.
     pub(crate) fn finish(&mut self) -> Result<Hashed, HasherGone> {
-        let before = self.collect()?;
+        let mut all = self.collect()?.unwrap_or_default();
         let chain = self.chain.as_mut().ok_or(HasherGone)?;
-        let mut rest = Hashed::of(std::mem::take(&mut self.waiting));
-        extend(chain, &mut rest);
+        if !self.waiting.is_empty() {
+            let empty = self.spare.pop().unwrap_or_default();
+            let mut rest = Hashed::of(std::mem::replace(&mut self.waiting, empty));
+            extend(chain, &mut rest);
+            if all.rows.is_empty() { all = rest } else { all.append(rest) }
+        }
         self.last = chain.last();
-        Ok(match before {
-            None => rest,
-            Some(mut all) => {
-                all.append(rest);
-                all
-            }
-        })
+        Ok(all)
     }
 
     /// Makes everything since the last commit final; it is all hashed. Gives the newest link.

@@ -3,16 +3,16 @@
 //! Never: a mark that is there and not told of. Bounds: [`bits_an_entry`], in blocks of 64 bytes; one block
 //! a look.
 
-/// A file of so many entries is small: all of these together take little memory.
+/// Files of so many entries are small: there are few at a time, and they take little memory.
 const SMALL_ENTRIES_MAX: u64 = 1 << 21;
 const MIDDLE_ENTRIES_MAX: u64 = 1 << 25;
 
 /// Of 1 000 absent marks, 6 are looked for in vain with 12 bits, 1 with 16, and hardly any with 24. It costs
-/// the same in whichever file, and most files are small, so those have filters that are seldom wrong. The
-/// others have at most `bits_max`: where memory is short, with 6 bits it is 60 of 1 000 and not all of them.
+/// the same in whichever file, and most files are small, so those have filters that are seldom wrong.
+/// Where memory is short, large files have `bits_max`: with 6 it is 60 of 1 000, which is not all of them.
 fn bits_an_entry(entries: u64, bits_max: u64) -> u64 {
     if entries <= SMALL_ENTRIES_MAX {
-        24
+        24.min(bits_max.saturating_mul(2))
     } else if entries <= MIDDLE_ENTRIES_MAX {
         16.min(bits_max)
     } else {
@@ -30,7 +30,7 @@ fn blocks(entries: u64, bits_max: u64) -> u64 {
 pub(super) struct Filter(Vec<[u64; 8]>);
 
 impl Filter {
-    /// Empty, with room for so many entries: of at most `bits_max` each, unless they are few.
+    /// Empty, with room for so many entries, where large files have at most `bits_max` for each.
     pub(super) fn for_entries(entries: u64, bits_max: u64) -> Self {
         let blocks = blocks(entries, bits_max);
         Self(vec![[0; 8]; usize::try_from(blocks).unwrap_or(1)])
@@ -49,6 +49,7 @@ impl Filter {
     }
 
     /// The memory that it takes.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> u64 {
         self.blocks() * 64
     }
@@ -107,5 +108,24 @@ impl Probe {
             }
         }
         Self { mark, bits }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_inserted_is_told_of_with_however_few_bits() {
+        const ENTRIES: u64 = 10_000;
+        let probe = |number: u64| Probe::of(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        for (bits_max, in_vain_max) in [(12, 20), (8, 60), (3, 900), (1, 9_000)] {
+            let mut filter = Filter::for_entries(ENTRIES, bits_max);
+            (1..=ENTRIES).for_each(|number| filter.insert(&probe(number)));
+            assert!((1..=ENTRIES).all(|number| filter.may_have(&probe(number))));
+            let absent = ENTRIES + 1..=2 * ENTRIES;
+            let in_vain = absent.filter(|number| filter.may_have(&probe(*number))).count();
+            assert!(in_vain < in_vain_max, "{bits_max}: {in_vain}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Never: the decision itself. That stands in the rows, in the commit of its effect; what is here
 //! can be made again from them, and each hit is compared with the key in the row. Bounds: about
-//! [`RECENT_ENTRIES_MAX`] entries of 16 bytes in a table of the writer's, as many while they are
+//! [`RECENT_ENTRIES_MAX`] entries in a table of the writer's, with 32 bytes for each, as many while they are
 //! being written, and the runs of the [`shelf`].
 //!
 //! An index in the data file would dirty a page of its own for nearly every random key. Here, keys
@@ -350,20 +350,18 @@ impl Keys {
         if !self.is_full() {
             return;
         }
-        let new = || Table::with_room_for(RECENT_ENTRIES_MAX);
-        let next = self.spare.take().unwrap_or_else(new);
-        let table = std::mem::replace(&mut self.recent, next);
+        let table = std::mem::replace(&mut self.recent, Table::with_room_for(0));
         let forgotten = Place::default();
         let span = Span { after: self.after, upto: self.committed, link, forgotten };
         match self.shelf.hand_over(Frozen { table, span }) {
             Ok(()) => {
+                let new = || Table::with_room_for(RECENT_ENTRIES_MAX);
+                self.recent = self.spare.take().unwrap_or_else(new);
                 self.after = self.committed;
                 self.look_at_shelf();
             }
             // The last is still being written: this one grows a little more.
-            Err(Frozen { table, .. }) => {
-                self.spare = Some(std::mem::replace(&mut self.recent, table));
-            }
+            Err(Frozen { table, .. }) => self.recent = table,
         }
     }
 
@@ -399,5 +397,60 @@ pub(crate) fn verified(
     match links.verify(connection, &kept)? {
         Ok(()) => Ok(kept.transfer),
         Err(damage) => Err(rows::damage(damage)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::Currency;
+
+    use super::*;
+    use crate::schema;
+
+    fn mark(number: u64) -> u64 {
+        number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn knows(keys: &mut Keys, number: u64) -> bool {
+        let mut ahead = [Some(KeyAhead { mark: mark(number), in_runs: true })];
+        keys.look_ahead(&mut ahead);
+        ahead.into_iter().flatten().all(|key| keys.look(key).unwrap())
+    }
+
+    #[test]
+    fn what_cannot_be_handed_over_yet_is_known_and_handed_over_later() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut connection = Connection::open_in_memory().unwrap();
+        let currency = Currency::parse("RUB").unwrap();
+        schema::migrate(&mut connection, Some(currency), 0).unwrap();
+        let links = Links::of(&connection, currency).unwrap();
+        let mut keys = Keys::open(dir.path(), &connection, links, Duration::MAX).unwrap();
+        let shelf = keys.shelf();
+        let full = RECENT_ENTRIES_MAX as u64;
+        let append = |keys: &mut Keys, numbers: std::ops::RangeInclusive<u64>| {
+            numbers.for_each(|number| keys.appended(number, Some(mark(number))));
+        };
+        append(&mut keys, 1..=full);
+        keys.commit(1);
+        assert_eq!((keys.recent.len() as u64, shelf.entries()), (0, full));
+        // Nobody has written those yet.
+        append(&mut keys, full + 1..=2 * full);
+        keys.commit(2);
+        assert_eq!((keys.recent.len() as u64, shelf.entries()), (full, full));
+        append(&mut keys, 2 * full + 1..=2 * full + 100);
+        keys.roll_back();
+        let known = [1, full, full + 1, 2 * full];
+        assert!(known.into_iter().all(|number| knows(&mut keys, number)));
+        assert!((2 * full + 1..=2 * full + 100).all(|number| !knows(&mut keys, number)));
+        shelf.write_frozen().unwrap();
+        append(&mut keys, 2 * full + 1..=2 * full + 1);
+        keys.commit(3);
+        assert_eq!((keys.recent.len() as u64, shelf.entries()), (0, 2 * full + 1));
+        shelf.write_frozen().unwrap();
+        assert!(keys.make_room());
+        assert!(keys.spare.is_some());
+        assert!(known.into_iter().chain([2 * full + 1]).all(|number| knows(&mut keys, number)));
+        let run_rows: Vec<_> = shelf.view().runs.iter().map(|run| run.entries).collect();
+        assert_eq!(run_rows, [full, full + 1]);
     }
 }

@@ -2,7 +2,7 @@
 //! memory that tells nearly always that a mark is not in it.
 //!
 //! Never: a key, or the truth (the rows are that; a run can be made again from them). Bounds: 16 bytes
-//! an entry in the file; 1.5 to 3 bytes in memory, and 8 for each 255 entries; one read of 4 KiB a find.
+//! an entry in the file; at most 3 bytes in memory, and 8 for each 255 entries; one read of 4 KiB a find.
 //!
 //! The file: a head of 4 KiB, blocks of 4 KiB, the first mark of each block, the filter. Everything has
 //! a checksum: the blocks each their own, which is verified by whoever reads one, the rest at opening.
@@ -118,13 +118,12 @@ pub(crate) struct Run {
     pub(crate) entries: u64,
     /// The first mark of each block.
     firsts: Vec<u64>,
-    /// None where there is no memory for it: then every mark may be here.
-    filter: Option<Filter>,
+    filter: Filter,
 }
 
 impl Run {
-    /// Opens a run that was written before. `filter_bytes_max`: what memory there is for its filter.
-    pub(crate) fn open(path: &Path, filter_bytes_max: u64) -> Result<Self, RunError> {
+    /// Opens a run that was written before.
+    pub(crate) fn open(path: &Path) -> Result<Self, RunError> {
         let failed = |error| RunError::Io { path: path.to_owned(), error };
         let damaged = |part| RunError::Damaged { path: path.to_owned(), part };
         let mut file = File::open(path).map_err(failed)?;
@@ -150,7 +149,6 @@ impl Run {
         let (firsts, filter) = parts.ok_or_else(|| damaged("length"))?;
         let firsts = firsts.iter().map(|word| u64::from_le_bytes(*word)).collect();
         let filter = Filter::of_words(filter);
-        let filter = Some(filter).filter(|filter| filter.bytes() <= filter_bytes_max);
         let Head { span, entries, .. } = head;
         Ok(Self { file, path: path.to_owned(), span, entries, firsts, filter })
     }
@@ -159,19 +157,14 @@ impl Run {
         &self.path
     }
 
-    /// The memory that its filter takes.
-    pub(crate) fn filter_bytes(&self) -> u64 {
-        self.filter.as_ref().map_or(0, Filter::bytes)
-    }
-
     /// Fetches what says whether it is worth looking for a mark here.
     pub(crate) fn touch(&self, mark: u64) -> u64 {
-        self.filter.as_ref().map_or(0, |filter| filter.touch(mark))
+        self.filter.touch(mark)
     }
 
     /// Whether it is worth looking for a mark here.
     pub(crate) fn may_have(&self, probe: &Probe) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.may_have(probe))
+        self.filter.may_have(probe)
     }
 
     /// Adds the rows under a mark to `found`.
@@ -407,27 +400,25 @@ mod tests {
         let path = dir.path().join("run");
         for count in [0, 1, 254, 255, 256, 10_000] {
             write(&path, entries(count));
-            for filter_bytes_max in [u64::MAX, 0] {
-                let run = Run::open(&path, filter_bytes_max).unwrap();
-                assert_eq!((run.entries, run.span.link, run.span.upto.refusal), (count, 9, 3));
-                let mut found = Vec::new();
-                for number in 1..=count {
-                    assert!(run.may_have(&Probe::of(mark(number))));
-                    run.find(mark(number), &mut found).unwrap();
-                    assert_eq!(std::mem::take(&mut found), [RowRef::transfer(number)]);
-                }
-                let absent = (count + 1..=count + 10_000).map(mark);
-                let in_vain = absent.filter(|mark| run.may_have(&Probe::of(*mark))).count();
-                assert!(filter_bytes_max == 0 || in_vain < 200, "{count}: {in_vain}");
-                run.find(mark(count + 1), &mut found).unwrap();
-                assert_eq!(found, []);
-                let mut reader = run.read();
-                let mut read = Vec::new();
-                while let Some(entry) = reader.next().unwrap() {
-                    read.push(entry);
-                }
-                assert!(read.is_sorted() && read.len() as u64 == count);
+            let run = Run::open(&path).unwrap();
+            assert_eq!((run.entries, run.span.link, run.span.upto.refusal), (count, 9, 3));
+            let mut found = Vec::new();
+            for number in 1..=count {
+                assert!(run.may_have(&Probe::of(mark(number))));
+                run.find(mark(number), &mut found).unwrap();
+                assert_eq!(std::mem::take(&mut found), [RowRef::transfer(number)]);
             }
+            let absent = (count + 1..=count + 10_000).map(mark);
+            let in_vain = absent.filter(|mark| run.may_have(&Probe::of(*mark))).count();
+            assert!(in_vain < 20, "{count}: {in_vain}");
+            run.find(mark(count + 1), &mut found).unwrap();
+            assert_eq!(found, []);
+            let mut reader = run.read();
+            let mut read = Vec::new();
+            while let Some(entry) = reader.next().unwrap() {
+                read.push(entry);
+            }
+            assert!(read.is_sorted() && read.len() as u64 == count);
         }
     }
 
@@ -437,7 +428,7 @@ mod tests {
         let path = dir.path().join("run");
         let same = (1..=600).map(|number| Entry { mark: 5, row: RowRef::refusal(number) });
         write(&path, same.chain(entries(300)).collect());
-        let run = Run::open(&path, u64::MAX).unwrap();
+        let run = Run::open(&path).unwrap();
         let mut found = Vec::new();
         run.find(5, &mut found).unwrap();
         assert_eq!(found.len(), 600);
@@ -451,7 +442,7 @@ mod tests {
         write(&path, entries(300));
         let good = std::fs::read(&path).unwrap();
         let readable = |path: &Path| {
-            let run = Run::open(path, u64::MAX)?;
+            let run = Run::open(path)?;
             let mut reader = run.read();
             while reader.next()?.is_some() {}
             Ok::<_, RunError>(())

@@ -1,8 +1,9 @@
 //! Owns the runs on the disk, and what the writer has frozen until it is one: handed over, written, looked
 //! into, let go of when it is older than the keys' window.
 //!
-//! Never: a merge (the keeper's), or a decision. Bounds: the memory of their filters, by
-//! [`FILTERS_BYTES_MAX`]: the fewer bits for each entry, the more entries there are.
+//! Never: a merge (the keeper's), or a decision; nor a run without a filter, in which every new key would
+//! be looked for on the disk. Bounds: the memory of their filters, about [`FILTERS_BYTES`]; more while many small
+//! runs wait to be merged after a start that made them anew, and twice as much again while the largest are merged.
 
 use std::cmp::Reverse;
 use std::fs;
@@ -20,9 +21,9 @@ use super::run::{Place, Run, RunError, Span, Writer};
 use super::table::Table;
 use crate::{background, chain, directory, rows};
 
-/// The most memory that filters take together, in bytes. Beyond 110 million keys they have fewer bits for
-/// each, and are wrong more often.
-pub(super) const FILTERS_BYTES_MAX: u64 = 256 << 20;
+/// The memory that filters are to take together, in bytes. Beyond 90 million keys large files have fewer bits
+/// for each, and are wrong more often.
+pub(super) const FILTERS_BYTES: u64 = 256 << 20;
 /// So many entries are written or merged before a pause, if one is due.
 pub(super) const ENTRIES_BETWEEN_PAUSES: usize = 256;
 
@@ -317,16 +318,11 @@ impl Shelf {
         self.dir.join(format!("keys-{:08}.run", state.next_file))
     }
 
-    fn filter_bytes_left(&self) -> u64 {
-        let taken: u64 = self.lock().view.runs.iter().map(|run| run.filter_bytes()).sum();
-        FILTERS_BYTES_MAX.saturating_sub(taken)
-    }
-
     /// Makes a run of what is frozen.
     pub(super) fn write_frozen(&self) -> Result<(), ShelfError> {
         let Some(frozen) = self.view().frozen else { return Ok(()) };
         let (entries, span) = (frozen.table.len() as u64, frozen.span);
-        let run = self.write(entries, span, 0, |writer| {
+        let run = self.write(entries, span, |writer| {
             for (entry, number) in frozen.table.iter().zip(1_usize..) {
                 writer.push(entry)?;
                 if number.is_multiple_of(ENTRIES_BETWEEN_PAUSES) {
@@ -356,7 +352,6 @@ impl Shelf {
         &self,
         entries_max: u64,
         span: Span,
-        filter_bytes_freed: u64,
         fill: impl FnOnce(&mut Writer) -> Result<(), ShelfError>,
     ) -> Result<Arc<Run>, ShelfError> {
         let path = self.next_file();
@@ -375,15 +370,14 @@ impl Shelf {
         }
         fs::rename(&unfinished, &path)?;
         directory::sync(&self.dir)?;
-        let filter_bytes_max = self.filter_bytes_left() + filter_bytes_freed;
-        Ok(Arc::new(Run::open(&path, filter_bytes_max)?))
+        Ok(Arc::new(Run::open(&path)?))
     }
 }
 
 /// How many bits each of so many entries may have: of two thirds of the memory, so that there is some for
 /// the entries that come until these are merged again, half as many.
 fn filter_bits_max(entries: u64) -> u64 {
-    (FILTERS_BYTES_MAX / 3 * 2 * 8 / entries.max(1)).max(1)
+    (FILTERS_BYTES / 3 * 2 * 8 / entries.max(1)).max(1)
 }
 
 /// The memory of the filter of a run that is written now.
@@ -404,11 +398,10 @@ fn refusals_ever(connection: &Connection) -> rusqlite::Result<u64> {
 /// Opens every run of a directory; what is damaged or half written is deleted. And the greatest
 /// number of a file.
 fn open_files(dir: &Path) -> Result<(Vec<Run>, u64), ShelfError> {
-    let mut files = Vec::new();
+    let mut runs: Vec<Run> = Vec::new();
     let mut greatest = 0;
     for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let path = entry.path();
+        let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Some(rest) = name.strip_prefix("keys-") else { continue };
         let Some(number) = rest.strip_suffix(".run") else {
@@ -418,18 +411,8 @@ fn open_files(dir: &Path) -> Result<(Vec<Run>, u64), ShelfError> {
             continue;
         };
         greatest = greatest.max(number.parse().unwrap_or(0));
-        files.push((entry.metadata()?.len(), path));
-    }
-    // The smallest first: a filter for which there is no memory costs the same whichever it is.
-    files.sort_unstable();
-    let mut runs: Vec<Run> = Vec::new();
-    let mut taken = 0;
-    for (_, path) in files {
-        match Run::open(&path, FILTERS_BYTES_MAX.saturating_sub(taken)) {
-            Ok(run) => {
-                taken += run.filter_bytes();
-                runs.push(run);
-            }
+        match Run::open(&path) {
+            Ok(run) => runs.push(run),
             Err(RunError::Damaged { .. }) => fs::remove_file(&path)?,
             Err(error) => return Err(error.into()),
         }
