@@ -1,8 +1,9 @@
 //! Owns the chain while batches are written: rows get their links here, and where there are many, on a
 //! thread of their own while the writer inserts those before them.
 //!
-//! Never: a row in the file, or a row out of its order. Bounds: twice [`ROWS_A_JOB`] rows wait, and there is memory for [`SPARE_MAX`] more lists. The chain is
-//! in one place at a time: it goes to the thread with the rows, and comes back with them.
+//! Never: a row in the file, or a row out of its order. Bounds: twice [`ROWS_A_JOB`] rows wait, and there is
+//! memory for [`SPARE_MAX`] more lists of them. The chain is in one place at a time: it goes to the thread with
+//! the rows, and comes back with them.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

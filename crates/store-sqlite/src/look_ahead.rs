@@ -1,9 +1,9 @@
 //! Owns the look ahead: what the next few hundred operations will touch is touched in one go, before
 //! they are decided one after another.
 //!
-//! A wallet's slot, a key's place and the filters of the keys' files lie anywhere in memory, and a decision would wait for
-//! each. Looked at one behind the other, with nothing in between that depends on them, the processor
-//! fetches several at a time. Never: a decision, or a change. Bounds: [`OPERATIONS_AHEAD`].
+//! A wallet's slot, a key's place and the filters of the keys' files lie anywhere in memory, and a decision
+//! would wait for each. Looked at one behind the other, with nothing in between that depends on them, the
+//! processor fetches several at a time. Never: a decision, or a change. Bounds: [`OPERATIONS_AHEAD`].
 
 use std::hint::black_box;
 
