@@ -98,7 +98,8 @@ impl Hasher {
             return Ok(None);
         }
         let hashed = self.collect()?;
-        let empty = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(ROWS_A_JOB));
+        let mut empty = self.spare.pop().unwrap_or_default();
+        empty.reserve(ROWS_A_JOB);
         let rows = std::mem::replace(&mut self.waiting, empty);
         let chain = self.chain.take().ok_or(HasherGone)?;
         let job = Job { chain, hashed: Hashed::of(rows) };
@@ -109,7 +110,7 @@ impl Hasher {
 
     /// Takes the memory of rows back that are in the file.
     pub(crate) fn take_back(&mut self, mut rows: Vec<Row>) {
-        if self.spare.len() < SPARE_MAX {
+        if rows.capacity() > 0 && self.spare.len() < SPARE_MAX {
             rows.clear();
             self.spare.push(rows);
         }

@@ -20,11 +20,6 @@ fn bits_an_entry(entries: u64, bits_max: u64) -> u64 {
     }
 }
 
-/// How many blocks of 64 bytes a filter has.
-fn blocks(entries: u64, bits_max: u64) -> u64 {
-    (entries * bits_an_entry(entries, bits_max)).div_ceil(512).max(1)
-}
-
 /// Tells nearly always that a mark is absent. Blocked: one look costs one line of the cache.
 #[derive(Debug, Default)]
 pub(super) struct Filter(Vec<[u64; 8]>);
@@ -32,7 +27,7 @@ pub(super) struct Filter(Vec<[u64; 8]>);
 impl Filter {
     /// Empty, with room for so many entries, where large files have at most `bits_max` for each.
     pub(super) fn for_entries(entries: u64, bits_max: u64) -> Self {
-        let blocks = blocks(entries, bits_max);
+        let blocks = (entries * bits_an_entry(entries, bits_max)).div_ceil(512).max(1);
         Self(vec![[0; 8]; usize::try_from(blocks).unwrap_or(1)])
     }
 
@@ -46,12 +41,6 @@ impl Filter {
     /// How many blocks of eight words it has.
     pub(super) fn blocks(&self) -> u64 {
         self.0.len() as u64
-    }
-
-    /// The memory that it takes.
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> u64 {
-        self.blocks() * 64
     }
 
     /// All its words in their order.

@@ -143,25 +143,22 @@ fn due(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
 /// rest may take long.
 fn due_count(sizes: &[u64]) -> usize {
     let Some((newest, older)) = sizes.split_last() else { return 0 };
-    let mut sum = *newest;
-    let joins = |size: &&u64| {
-        let joins = **size <= 2 * sum;
-        sum += if joins { **size } else { 0 };
-        joins
-    };
-    let count = 1 + older.iter().rev().take_while(joins).count();
+    let (mut sum, mut count) = (*newest, 1);
+    for size in older.iter().rev() {
+        if *size > 2 * sum {
+            break;
+        }
+        sum += size;
+        count += 1;
+    }
     if count == 1 {
         return 0;
     }
-    let mut left = sum / PILE_SHARE;
-    let is_small = |size: &&u64| match left.checked_sub(**size) {
-        Some(less) => {
-            left = less;
-            true
-        }
-        None => false,
-    };
-    let pile = sizes.iter().rev().take_while(is_small).count();
+    let sums = sizes.iter().rev().scan(0, |sum, size| {
+        *sum += size;
+        Some(*sum)
+    });
+    let pile = sums.take_while(|newest| *newest <= sum / PILE_SHARE).count();
     if pile >= PILE_RUNS_MIN { pile } else { count }
 }
 
@@ -189,8 +186,9 @@ mod tests {
 
     use ledger::Currency;
 
+    use super::super::filter::Filter;
     use super::super::run::RowRef;
-    use super::super::shelf::{FILTERS_BYTES, Frozen, filter_bytes};
+    use super::super::shelf::{FILTERS_BYTES, Frozen, filter_bits_max};
     use super::super::table::Table;
     use super::*;
     use crate::schema;
@@ -246,6 +244,8 @@ mod tests {
     #[test]
     fn however_many_keys_there_are_the_filters_of_merged_runs_fit_their_memory() {
         const FROZEN: u64 = 1 << 17;
+        let filter_bytes =
+            |entries, all| Filter::for_entries(entries, filter_bits_max(all)).blocks() * 64;
         let mut runs: Vec<(u64, u64)> = Vec::new();
         let mut most = 0;
         for frozen in 1..=4_000 {

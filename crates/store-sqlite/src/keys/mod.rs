@@ -187,8 +187,7 @@ impl Keys {
         for run in &self.view.runs {
             seen = marks().fold(seen, |seen, mark| seen ^ run.touch(mark));
         }
-        let frozen = self.view.frozen.as_ref().map(|frozen| &frozen.table);
-        for table in [Some(&self.recent), frozen].into_iter().flatten() {
+        for table in tables(&self.recent, &self.view) {
             seen = marks().fold(seen, |seen, mark| seen ^ table.touch(mark));
         }
         black_box(seen);
@@ -220,8 +219,7 @@ impl Keys {
 
     /// Puts the rows that may be under a mark into `found`.
     fn look_for(&mut self, KeyAhead { mark, in_runs }: KeyAhead) -> Result<(), RunError> {
-        let frozen = self.view.frozen.as_ref().map(|frozen| &frozen.table);
-        for table in [Some(&self.recent), frozen].into_iter().flatten() {
+        for table in tables(&self.recent, &self.view) {
             self.found.extend(table.find(mark));
         }
         if in_runs {
@@ -378,6 +376,11 @@ impl Keys {
         self.recent.len() >= RECENT_ENTRIES_MAX
             || self.now.operation - self.after.operation >= RECENT_OPERATIONS_MAX
     }
+}
+
+/// The keys in memory: the newest, and those that are being written.
+fn tables<'t>(recent: &'t Table, view: &'t View) -> impl Iterator<Item = &'t Table> {
+    std::iter::once(recent).chain(view.frozen.iter().map(|frozen| &frozen.table))
 }
 
 /// What a damaged run does: the file goes, so that the next start makes it again, and the engine

@@ -376,14 +376,8 @@ impl Shelf {
 
 /// How many bits each of so many entries may have: of two thirds of the memory, so that there is some for
 /// the entries that come until these are merged again, half as many.
-fn filter_bits_max(entries: u64) -> u64 {
+pub(super) fn filter_bits_max(entries: u64) -> u64 {
     (FILTERS_BYTES / 3 * 2 * 8 / entries.max(1)).max(1)
-}
-
-/// The memory of the filter of a run that is written now.
-#[cfg(test)]
-pub(super) fn filter_bytes(entries: u64, all: u64) -> u64 {
-    super::filter::Filter::for_entries(entries, filter_bits_max(all)).bytes()
 }
 
 /// The greatest number that a refusal ever had.
