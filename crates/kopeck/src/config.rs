@@ -16,6 +16,7 @@ use crate::auth::Secret;
 use crate::auth::throttle::Rate;
 use crate::bench;
 use crate::commands::{backup, check, checkpoint, export, restore, verify_receipt};
+use crate::http_threads;
 
 const AFTER_HELP: &str = "\
 The bank, by environment only:
@@ -180,6 +181,11 @@ pub(crate) struct Serve {
     /// is left to the thread that writes the data.
     #[arg(long, env = "KOPECK_HTTP_THREADS", default_value_t = 0, value_name = "COUNT")]
     pub(crate) http_threads: usize,
+
+    /// Where the only one of these threads stays (Linux): processors by number from 0, separated by commas,
+    /// or `any`. `auto`: with two processors, of which the disk interrupts one, on the other; else on any.
+    #[arg(long, env = "KOPECK_HTTP_PROCESSORS", default_value = "auto", value_name = "NUMBERS")]
+    pub(crate) http_processors: http_threads::Place,
 
     /// How long, with 40 operations or more under way, one of these threads looks for what comes next
     /// before it sleeps: that makes a busy service faster, and burns no processor in a quiet one. 0:

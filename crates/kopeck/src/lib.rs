@@ -20,9 +20,11 @@ mod extract;
 pub mod fuzzing;
 mod health;
 mod hex;
+mod http_threads;
 mod idempotency;
 mod money;
 mod problem;
+mod processors;
 mod receipt;
 mod routes;
 mod server;
@@ -44,12 +46,12 @@ use clap::Parser;
 use ledger::{Currency, LedgerError};
 use store_sqlite::{Observer, Options, Recovered, SqliteStore};
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{
     Bank, BankEnvironment, Cli, Command, Directory, LogFormat, Place, Probe, Serve,
 };
+use crate::http_threads::HttpThreads;
 use crate::routes::Routes;
 use crate::state::AppState;
 use crate::telemetry::{Asked, Metrics};
@@ -92,23 +94,15 @@ pub fn run() -> ExitCode {
 
 fn start(options: Serve) -> anyhow::Result<()> {
     telemetry::start_log(options.log_format, &options.log)?;
-    let runtime = runtime(options.http_threads)?;
-    let served = runtime.block_on(serve(options));
+    let threads = HttpThreads::new(options.http_threads, options.http_processors.clone())?;
+    let runtime = threads.runtime()?;
+    let served = runtime.block_on(serve(options, &threads));
     // Whatever is still there has had its time.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }
 
-/// With so many threads for HTTP; 0 leaves a processor to the thread that writes.
-fn runtime(http_threads: usize) -> std::io::Result<Runtime> {
-    let threads = match http_threads {
-        0 => std::thread::available_parallelism().map_or(1, |all| all.get().max(2) - 1),
-        threads => threads,
-    };
-    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
-}
-
-async fn serve(options: Serve) -> anyhow::Result<()> {
+async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     // From the first moment, so that a signal during the recovery is not lost.
     let stop = stop_signal()?;
     let metrics = Arc::new(Metrics::new());
@@ -119,6 +113,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         Arc::clone(&metrics) as Arc<dyn Observer>,
     )
     .await?;
+    threads.stay(&options.place.directory.data).await?;
     metrics.publish(gauges(&store, options.idempotency_window_hours));
     let state = AppState::new(Arc::new(store.clone()), Arc::new(store.clone()), options, metrics)?;
     // Before the bank is made: its password is shown once, so nothing may fail between the two.

@@ -12,7 +12,6 @@ mod client;
 mod document;
 mod engine;
 mod home;
-mod interrupts;
 mod load;
 mod measure;
 mod options;

@@ -11,7 +11,7 @@ use ledger::SUBMISSIONS_MAX;
 
 use super::scenario::Scenario;
 use super::server::Kind;
-use super::threads::Processors;
+use crate::processors::Processors;
 
 /// What to measure.
 #[derive(Debug, Clone, Args)]

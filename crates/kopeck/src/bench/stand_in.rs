@@ -29,10 +29,11 @@ use super::prefill;
 use super::server::Kind;
 use super::work::Work;
 use crate::config::{Cli, Command, Serve};
+use crate::http_threads::HttpThreads;
 use crate::routes::Routes;
 use crate::state::AppState;
 use crate::telemetry::{self, Metrics};
-use crate::{clock, runtime, server, stop_signal};
+use crate::{clock, server, stop_signal};
 
 /// What to stand in for.
 #[derive(Debug, Clone, Args)]
@@ -65,12 +66,19 @@ pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<()> {
         Kind::Bare => std::thread::available_parallelism().map_or(1, usize::from),
         _ => options.http_threads,
     };
-    runtime(http_threads)?.block_on(serve(wanted.kind, &work, *options))
+    let threads = HttpThreads::new(http_threads, options.http_processors.clone())?;
+    threads.runtime()?.block_on(serve(wanted.kind, &work, *options, &threads))
 }
 
-async fn serve(kind: Kind, work: &Work, options: Serve) -> anyhow::Result<()> {
+async fn serve(
+    kind: Kind,
+    work: &Work,
+    options: Serve,
+    threads: &HttpThreads,
+) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let store = prefill::open(work, Arc::new(Unobserved))?;
+    threads.stay(&work.data()).await?;
     let ledger = Arc::new(NullLedger::new(work.size().wallets)?);
     let metrics = Arc::new(Metrics::new());
     metrics.publish(Vec::new());

@@ -1,0 +1,144 @@
+//! Owns the threads that speak HTTP: how many there are, and where the only one stays.
+//!
+//! Never: another thread kept there, such as one that hashes passwords: whatever else the runtime starts may be
+//! wherever this process may. Bounds: one thread stays; several are where the system puts them.
+//!
+//! With two processors the system likes to put the client, the thread that writes and this one on the processor
+//! that the disk interrupts, since each of them wakes the next, while the other one idles: answers then
+//! wait for a processor, and seldom for the disk.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context, ensure};
+use tokio::runtime::Runtime;
+
+use crate::processors::{OfTwo, Processors};
+
+/// Where the only one is to stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// With two processors, of which the disk interrupts one, on the other; else anywhere.
+    Auto,
+    /// Where somebody said.
+    On(Processors),
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" { Ok(Self::Auto) } else { text.parse().map(Self::On) }
+    }
+}
+
+/// The threads that speak HTTP.
+#[derive(Debug)]
+pub(crate) struct HttpThreads {
+    count: usize,
+    place: Place,
+}
+
+impl HttpThreads {
+    /// So many; 0 leaves a processor to the thread that writes.
+    pub(crate) fn new(count: usize, place: Place) -> anyhow::Result<Self> {
+        let count = match count {
+            0 => std::thread::available_parallelism().map_or(1, |all| all.get().max(2) - 1),
+            count => count,
+        };
+        let anywhere = matches!(&place, Place::On(these) if these.numbers().is_empty());
+        ensure!(
+            count == 1 || anywhere || place == Place::Auto,
+            "--http-processors is for one thread, and there are {count}: see --http-threads"
+        );
+        Ok(Self { count, place })
+    }
+
+    /// A runtime with these threads.
+    pub(crate) fn runtime(&self) -> std::io::Result<Runtime> {
+        let all = Processors::allowed();
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(self.count)
+            // A thread begins where the one that started it stays.
+            .on_thread_start(move || drop(all.stay()))
+            .enable_all()
+            .build()
+    }
+
+    /// Keeps the only thread of the runtime that calls where it is to stay. `dir` is on the disk that counts.
+    pub(crate) async fn stay(&self, dir: &Path) -> anyhow::Result<()> {
+        let place = match &self.place {
+            Place::On(these) => these.clone(),
+            Place::Auto if self.count == 1 => {
+                let dir = dir.to_owned();
+                let found = tokio::task::spawn_blocking(move || OfTwo::of(&dir)).await?;
+                found.map(|two| two.other).unwrap_or_default()
+            }
+            Place::Auto => return Ok(()),
+        };
+        if place.numbers().is_empty() {
+            return Ok(());
+        }
+        let processors = place.numbers().to_vec();
+        // Whatever is spawned runs on that thread.
+        let stayed = tokio::spawn(async move { place.stay() }).await?;
+        if self.place != Place::Auto {
+            stayed.context("cannot keep the thread for HTTP to a processor")?;
+        } else if stayed.is_err() {
+            return Ok(());
+        }
+        tracing::info!(?processors, "the thread that speaks HTTP stays where it was put");
+        Ok(())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    async fn of_the_worker() -> Option<Processors> {
+        tokio::spawn(async { Processors::allowed() }).await.ok()
+    }
+
+    #[test]
+    fn the_only_thread_stays_and_what_it_starts_does_not() {
+        let all = Processors::allowed();
+        let last: Place = all.numbers().last().unwrap().to_string().parse().unwrap();
+        let threads = HttpThreads::new(1, last.clone()).unwrap();
+        threads.runtime().unwrap().block_on(async {
+            assert_eq!(of_the_worker().await, Some(all.clone()));
+            threads.stay(Path::new("nowhere")).await.unwrap();
+            assert_eq!(of_the_worker().await.map(Place::On), Some(last));
+            let started = tokio::spawn(async {
+                tokio::task::spawn_blocking(Processors::allowed).await.unwrap()
+            });
+            assert_eq!(started.await.unwrap(), all);
+        });
+        assert_eq!(Processors::allowed(), all);
+    }
+
+    #[test]
+    fn by_itself_it_stays_on_one_of_two_or_nowhere() {
+        let home = tempfile::tempdir().unwrap();
+        let all = Processors::allowed();
+        for (count, dir) in [(1, home.path()), (1, Path::new("nowhere")), (2, home.path())] {
+            let threads = HttpThreads::new(count, Place::Auto).unwrap();
+            let stays = threads.runtime().unwrap().block_on(async {
+                threads.stay(dir).await.unwrap();
+                of_the_worker().await.unwrap()
+            });
+            let one = count == 1 && dir == home.path() && all.numbers().len() == 2;
+            assert!(stays == all || one && stays.numbers().len() == 1, "{count} {stays:?}");
+        }
+    }
+
+    #[test]
+    fn several_threads_are_not_kept_to_a_processor() {
+        let one = Place::On("0".parse().unwrap());
+        let error = HttpThreads::new(2, one.clone()).unwrap_err().to_string();
+        assert!(error.contains("there are 2"), "{error}");
+        assert!(HttpThreads::new(1, one).is_ok());
+        assert!(HttpThreads::new(2, "any".parse().unwrap()).is_ok());
+        assert!("somewhere".parse::<Place>().is_err());
+    }
+}
