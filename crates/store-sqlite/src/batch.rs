@@ -29,7 +29,7 @@ struct Named<'s> {
     external_ids: HashMap<(WalletId, &'s str), usize>,
 }
 
-impl Desk<'_> {
+impl Desk<'_, '_> {
     /// Decides a batch, or answers it as the first time.
     pub(crate) fn batch(&mut self, batch: Batch) -> rusqlite::Result<BatchOutcome> {
         let Batch { mode, submissions, key } = batch;

@@ -25,7 +25,7 @@ pub(crate) struct KeyAhead {
     pub(crate) in_runs: bool,
 }
 
-impl Desk<'_> {
+impl Desk<'_, '_> {
     /// Decides and appends operations in their order, but refuses those whose key is `taken`.
     pub(crate) fn submit_all(
         &mut self,

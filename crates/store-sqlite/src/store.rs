@@ -277,7 +277,6 @@ impl SqliteStore {
             threads: Mutex::default(),
         };
         let writer = Writer {
-            connection,
             book: state.book,
             hasher: Hasher::start(state.chain).map_err(unusable)?,
             links,
@@ -293,7 +292,7 @@ impl SqliteStore {
             deliver: options.deliver,
             halted: inner.halted.subscribe(),
         };
-        inner.start(writer, keeper, &file, directory)?;
+        inner.start((writer, connection), keeper, &file, directory)?;
         Ok((Self { inner: Arc::new(inner) }, recovered))
     }
 
@@ -376,7 +375,7 @@ impl SqliteStore {
 impl Inner {
     fn start(
         &self,
-        mut writer: Writer,
+        (writer, mut connection): (Writer, Connection),
         keeper: Keeper,
         file: &Path,
         directory: Directory,
@@ -407,8 +406,8 @@ impl Inner {
             keeper.run()
         })?);
         threads.writer = Some(self.spawn_guarded("writer", move || {
-            Bell::hang(&mut writer.connection).map_err(|error| error.to_string())?;
-            writer.run()
+            Bell::hang(&mut connection).map_err(|error| error.to_string())?;
+            writer.run(&connection)
         })?);
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
         Ok(())

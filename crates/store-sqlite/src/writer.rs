@@ -11,7 +11,7 @@ use ledger::{
     Batch, BatchOutcome, Book, IdempotencyKey, LedgerError, NewUser, Operation, Outcome, Rejection,
     SUBMISSIONS_MAX, SignUpRefusal, Submission, Timestamp, Transfer, User, WalletId,
 };
-use rusqlite::{Connection, ErrorCode, OptionalExtension};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension};
 use tokio::sync::{oneshot, watch};
 
 use crate::append::Appender;
@@ -84,9 +84,8 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-/// The writer's state: the only copy of the book, and the only connection that writes rows.
+/// The writer's state: the only copy of the book.
 pub(crate) struct Writer {
-    pub(crate) connection: Connection,
     pub(crate) book: Book,
     pub(crate) hasher: Hasher,
     pub(crate) links: Links,
@@ -106,11 +105,28 @@ pub(crate) struct Writer {
     pub(crate) halted: watch::Receiver<Option<String>>,
 }
 
+/// The only connection that writes rows, and the statements of every batch, kept ready.
+struct Ready<'c> {
+    connection: &'c Connection,
+    begin: CachedStatement<'c>,
+    commit: CachedStatement<'c>,
+    rows: Appender<'c>,
+}
+
+impl<'c> Ready<'c> {
+    fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let begin = connection.prepare_cached("BEGIN IMMEDIATE")?;
+        let commit = connection.prepare_cached("COMMIT")?;
+        Ok(Self { connection, begin, commit, rows: Appender::new(connection) })
+    }
+}
+
 impl Writer {
     /// Works until the queue is closed and empty, or until the storage fails: then with the reason.
-    pub(crate) fn run(mut self) -> Result<(), String> {
+    pub(crate) fn run(mut self, connection: &Connection) -> Result<(), String> {
         #[cfg(feature = "planted-faults")]
-        crate::planted::answer_before_fsync(&self.connection).map_err(|error| error.to_string())?;
+        crate::planted::answer_before_fsync(connection).map_err(|error| error.to_string())?;
+        let mut ready = Ready::new(connection).map_err(|error| error.to_string())?;
         let mut batch = Vec::new();
         let mut decided = Vec::new();
         while self.queue.take(&mut batch, SUBMISSIONS_MAX) {
@@ -118,7 +134,7 @@ impl Writer {
             let began = Instant::now();
             let sweep = self.sweep;
             let gate = Arc::clone(&self.gate);
-            let result = gate.pass(|| self.write(&mut batch, &mut decided));
+            let result = gate.pass(|| self.write(&mut ready, &mut batch, &mut decided));
             self.observer.batch(operations, began.elapsed(), result.is_ok());
             match result {
                 Ok(()) => {
@@ -147,21 +163,26 @@ impl Writer {
             }
         }
         if self.halted.borrow().is_none() {
-            self.finish()?;
+            self.finish(connection)?;
         }
         Ok(())
     }
 
     /// Decides the batch and makes it durable. What it moved from `batch` to `decided` before a
     /// failure still needs an answer, as does the rest.
-    fn write(&mut self, batch: &mut Vec<Work>, decided: &mut Vec<Decided>) -> Result<(), Failure> {
+    fn write(
+        &mut self,
+        ready: &mut Ready<'_>,
+        batch: &mut Vec<Work>,
+        decided: &mut Vec<Decided>,
+    ) -> Result<(), Failure> {
         if !self.keys.make_room() {
             return Err(Failure::Refused(LedgerError::StorageFull));
         }
-        begin(&self.connection)?;
-        let result = self.write_rows(batch, decided).and_then(|()| commit(&self.connection));
-        match result {
-            Ok(()) => {
+        ready.begin.execute(())?;
+        let written = self.write_rows(ready, batch, decided);
+        match written.and_then(|()| Ok(ready.commit.execute(())?)) {
+            Ok(_) => {
                 self.book.commit();
                 let link = self.hasher.commit();
                 self.keys.commit(link);
@@ -169,8 +190,8 @@ impl Writer {
             }
             Err(failure) => {
                 // Some errors have ended the transaction already.
-                if !self.connection.is_autocommit()
-                    && let Err(error) = self.connection.execute_batch("ROLLBACK")
+                if !ready.connection.is_autocommit()
+                    && let Err(error) = ready.connection.execute_batch("ROLLBACK")
                 {
                     return Err(Failure::Unknown(format!("could not roll back: {error}")));
                 }
@@ -181,6 +202,7 @@ impl Writer {
 
     fn write_rows(
         &mut self,
+        Ready { connection, rows, .. }: &mut Ready<'_>,
         batch: &mut Vec<Work>,
         decided: &mut Vec<Decided>,
     ) -> Result<(), Failure> {
@@ -188,13 +210,13 @@ impl Writer {
         let now = now().max(self.latest);
         self.latest = now;
         let mut desk = Desk {
-            connection: &self.connection,
+            connection,
             book: &mut self.book,
             hasher: &mut self.hasher,
             links: self.links,
             keys: &mut self.keys,
             key_window: self.key_window,
-            rows: Appender::new(&self.connection),
+            rows,
             now,
         };
         // From the end: what is left after a failure is still there, and is answered.
@@ -205,9 +227,8 @@ impl Writer {
             result?;
         }
         desk.flush()?;
-        drop(desk);
-        self.keys.forget(&self.connection)?;
-        self.sweep.advance(&self.connection, &self.book)?;
+        self.keys.forget(connection)?;
+        self.sweep.advance(connection, &self.book)?;
         Ok(())
     }
 
@@ -231,12 +252,12 @@ impl Writer {
 
     /// A clean stop leaves nothing to replay. If it fails, the next start replays: nothing is lost,
     /// and there is no second try. But a disk that breaks is not a clean stop.
-    fn finish(&mut self) -> Result<(), String> {
+    fn finish(&mut self, connection: &Connection) -> Result<(), String> {
         let mut finish = || -> rusqlite::Result<()> {
-            self.connection.execute_batch("BEGIN IMMEDIATE")?;
-            self.sweep.finish(&self.connection, &self.book)?;
-            self.connection.execute_batch("COMMIT")?;
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            self.sweep.finish(connection, &self.book)?;
+            connection.execute_batch("COMMIT")?;
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
         };
         match finish().map_err(Failure::from) {
             Ok(()) | Err(Failure::Refused(_)) => Ok(()),
@@ -246,18 +267,18 @@ impl Writer {
 }
 
 /// One batch's desk: decides and appends, one piece of work after another.
-pub(crate) struct Desk<'w> {
+pub(crate) struct Desk<'w, 'c> {
     pub(crate) connection: &'w Connection,
     pub(crate) book: &'w mut Book,
     hasher: &'w mut Hasher,
     pub(crate) links: Links,
     pub(crate) keys: &'w mut Keys,
     key_window: Duration,
-    rows: Appender<'w>,
+    rows: &'w mut Appender<'c>,
     pub(crate) now: Timestamp,
 }
 
-impl Desk<'_> {
+impl Desk<'_, '_> {
     /// The decided work comes back even when the storage failed under it: it needs an answer.
     /// `waiting` is what comes after it, the next one last.
     fn handle(
@@ -304,7 +325,10 @@ impl Desk<'_> {
         (submission, reply): (Submission, Reply<Outcome>),
         waiting: &mut Vec<Work>,
     ) -> (Option<Decided>, rusqlite::Result<()>) {
-        let (mut submissions, mut replies) = (vec![submission], vec![reply]);
+        let all = 1 + waiting.len();
+        let (mut submissions, mut replies) = (Vec::with_capacity(all), Vec::with_capacity(all));
+        submissions.push(submission);
+        replies.push(reply);
         let is_one = |work: &mut Work| matches!(work, Work::One(..));
         while let Some(Work::One(submission, reply)) = waiting.pop_if(is_one) {
             submissions.push(submission);
@@ -452,15 +476,6 @@ impl Desk<'_> {
             .ok_or(rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))?;
         people::insert_user(self.connection, new, wallet, self.now).map(Ok)
     }
-}
-
-fn begin(connection: &Connection) -> rusqlite::Result<()> {
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute(()).map(|_| ())
-}
-
-fn commit(connection: &Connection) -> Result<(), Failure> {
-    connection.prepare_cached("COMMIT")?.execute(())?;
-    Ok(())
 }
 
 /// The waiter may have gone away: then nobody wants the answer.
