@@ -292,8 +292,14 @@ fn large_beside_small(
         }
         for number in 1..=wanted.rounds.max(1) {
             let title = |book: &str| format!("{what}, {book} book, {number}/{}", wanted.rounds);
-            on_small.rounds.push(small.round(&load, &title("small"))?);
-            on_large.rounds.push(large.round(&load, &title("large"))?);
+            let mut turns =
+                [(&mut *on_small, &mut *small, "small"), (&mut *on_large, &mut *large, "large")];
+            if second_first(number) {
+                turns.reverse();
+            }
+            for (run, book, name) in turns {
+                run.rounds.push(book.round(&load, &title(name))?);
+            }
         }
         let ratio = Spread::ratio(on_large, on_small);
         let wallets = whole(wanted.wallets as f64);
@@ -302,6 +308,12 @@ fn large_beside_small(
         document.runs.extend(runs);
     }
     Ok(())
+}
+
+/// Whether what is compared changes places in this round: who comes later meets what the one before
+/// has left to be done, such as keys to be merged.
+fn second_first(round: usize) -> bool {
+    round.is_multiple_of(2)
 }
 
 /// Pages with history of a wallet with very many operations, while everybody pays.
@@ -321,10 +333,15 @@ fn long_history(wanted: &Targets, large: &mut Book, document: &mut Document) -> 
     with.scenario = "uniform, beside long pages".to_owned();
     for number in 1..=wanted.rounds.max(1) {
         let title = |what: &str| format!("{what} long pages, {number}/{}", wanted.rounds);
-        without.rounds.push(large.round(&full, &title("without"))?);
-        let (paid, read) = both(large, (&full, &title("beside")), &page)?;
-        with.rounds.push(paid);
-        pages.rounds.push(read);
+        for beside in [second_first(number), !second_first(number)] {
+            if beside {
+                let (paid, read) = both(large, (&full, &title("beside")), &page)?;
+                with.rounds.push(paid);
+                pages.rounds.push(read);
+            } else {
+                without.rounds.push(large.round(&full, &title("without"))?);
+            }
+        }
     }
     let (before, beside) = (without.pause(), with.pause());
     // What the pages add to the writers' pauses; no page can take any away.
