@@ -9,6 +9,8 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, ensure};
 use tokio::runtime::Runtime;
@@ -37,6 +39,8 @@ impl FromStr for Place {
 pub(crate) struct HttpThreads {
     count: usize,
     place: Place,
+    /// Whether one was put somewhere. Until then every thread is left alone, and goes where the process goes.
+    put: Arc<AtomicBool>,
 }
 
 impl HttpThreads {
@@ -51,16 +55,21 @@ impl HttpThreads {
             count == 1 || anywhere || place == Place::Auto,
             "--http-processors is for one thread, and there are {count}: see --http-threads"
         );
-        Ok(Self { count, place })
+        Ok(Self { count, place, put: Arc::default() })
     }
 
     /// A runtime with these threads.
     pub(crate) fn runtime(&self) -> std::io::Result<Runtime> {
         let all = Processors::allowed();
+        let put = Arc::clone(&self.put);
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(self.count)
             // A thread begins where the one that started it stays.
-            .on_thread_start(move || drop(all.stay()))
+            .on_thread_start(move || {
+                if put.load(Ordering::SeqCst) {
+                    drop(all.stay());
+                }
+            })
             .enable_all()
             .build()
     }
@@ -71,17 +80,20 @@ impl HttpThreads {
             Place::On(these) => these.clone(),
             Place::Auto if self.count == 1 => {
                 let dir = dir.to_owned();
-                let found = tokio::task::spawn_blocking(move || OfTwo::of(&dir)).await?;
-                found.map(|two| two.other).unwrap_or_default()
+                let found = tokio::task::spawn_blocking(move || OfTwo::of(&dir)).await;
+                found.ok().flatten().map(|two| two.other).unwrap_or_default()
             }
             Place::Auto => return Ok(()),
         };
         if place.numbers().is_empty() {
+            tracing::info!("the thread that speaks HTTP may be on any processor");
             return Ok(());
         }
         let processors = place.numbers().to_vec();
         // Whatever is spawned runs on that thread.
+        self.put.store(true, Ordering::SeqCst);
         let stayed = tokio::spawn(async move { place.stay() }).await?;
+        self.put.store(stayed.is_ok(), Ordering::SeqCst);
         if self.place != Place::Auto {
             stayed.context("cannot keep the thread for HTTP to a processor")?;
         } else if stayed.is_err() {

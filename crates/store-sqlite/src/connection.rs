@@ -17,9 +17,9 @@ use crate::{OpenError, directory, log, schema};
 /// The page size of a new data file, in bytes.
 const PAGE_BYTES: i64 = 4_096;
 
-/// The page cache of a writing connection, in KiB: enough that a batch is not written early, and little
-/// enough that it has soon grown, for SQLite asks for the memory of each page by itself.
-const CACHE_KIB: i64 = 16_384;
+/// The page cache of a writing connection, in KiB: enough that a batch is not written early, even if each of
+/// its deposits has an id of the payment provider's, which dirties a page of that index by itself.
+const CACHE_KIB: i64 = 65_536;
 
 /// A log that grew beyond this, in bytes, is cut back when it starts again from its beginning: what a
 /// reader that stayed long has made of it does not stay on the disk.

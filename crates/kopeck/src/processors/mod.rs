@@ -58,7 +58,10 @@ impl OfTwo {
         let two: [usize; 2] = allowed().ok()?.try_into().ok()?;
         let [from_one, from_other] = two.map(|processor| {
             let asked = || stay_on(&[processor]).ok().and_then(|()| processor_of_the_disk(dir));
-            std::thread::scope(|scope| scope.spawn(asked).join().ok().flatten())
+            std::thread::scope(|scope| {
+                let thread = std::thread::Builder::new().spawn_scoped(scope, asked).ok()?;
+                thread.join().ok().flatten()
+            })
         });
         let interrupted = from_one.filter(|_| from_one == from_other)?;
         let other = two.into_iter().find(|&processor| processor != interrupted)?;
