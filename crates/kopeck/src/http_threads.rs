@@ -39,7 +39,8 @@ impl FromStr for Place {
 pub(crate) struct HttpThreads {
     count: usize,
     place: Place,
-    /// Whether one was put somewhere. Until then every thread is left alone, and goes where the process goes.
+    /// Whether one was put somewhere. Until then every thread is left alone, and goes where the process
+    /// goes.
     put: Arc<AtomicBool>,
 }
 
@@ -90,10 +91,14 @@ impl HttpThreads {
             return Ok(());
         }
         let processors = place.numbers().to_vec();
-        // Whatever is spawned runs on that thread.
-        self.put.store(true, Ordering::SeqCst);
-        let stayed = tokio::spawn(async move { place.stay() }).await?;
-        self.put.store(stayed.is_ok(), Ordering::SeqCst);
+        let put = Arc::clone(&self.put);
+        // Whatever is spawned runs on that thread, which starts no other before this is done.
+        let put_there = async move {
+            let stayed = place.stay();
+            put.store(stayed.is_ok(), Ordering::SeqCst);
+            stayed
+        };
+        let stayed = tokio::spawn(put_there).await?;
         if self.place != Place::Auto {
             stayed.context("cannot keep the thread for HTTP to a processor")?;
         } else if stayed.is_err() {

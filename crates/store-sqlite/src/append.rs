@@ -21,8 +21,8 @@ const COLUMNS: usize = 13;
 
 /// A row that does not fit is an end of the batch anyway. `OR FAIL` says so to SQLite, which would else
 /// keep a journal of each statement to undo a part of it.
-/// The columns are named, and the id is not among them: a NULL in its place would bring that journal back where
-/// there are several rows.
+/// The columns are named, and the id is not among them: a NULL in its place would bring that journal back
+/// where there are several rows.
 const INSERT: &str = "INSERT OR FAIL INTO transfer (kind, debit_wallet_id, credit_wallet_id, \
     amount_minor, debit_balance_minor, credit_balance_minor, debit_previous_id, credit_previous_id, \
     time_us, details, idempotency_key, external_id, chain) VALUES";

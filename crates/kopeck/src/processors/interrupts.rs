@@ -2,8 +2,8 @@
 //!
 //! Never: a guess from names. Some small writes are synced, and the line of `/proc/interrupts` that grew
 //! most is the disk's. A disk may have a line for each processor that asks it, so this is only what
-//! interrupts the one that calls. Bounds: [`SYNCS`] of them, or as many as begin in [`TIME`], into a file without a name;
-//! Linux.
+//! interrupts the one that calls. Bounds: [`SYNCS`] of them, or as many as begin in [`TIME`], into a file
+//! without a name; Linux.
 
 use std::io::Write as _;
 use std::path::Path;
