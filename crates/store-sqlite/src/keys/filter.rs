@@ -54,12 +54,12 @@ impl Filter {
         usize::try_from(scaled).unwrap_or(0)
     }
 
-    pub(super) fn insert(&mut self, Probe { mark, bits }: &Probe) {
-        let place = self.place(*mark);
+    /// Sets the mark's bits one by one: to look at all words, as [`may_have`](Self::may_have) does, would
+    /// wait for them to be written.
+    pub(super) fn insert(&mut self, mark: u64) {
+        let place = self.place(mark);
         if let Some(block) = self.0.get_mut(place) {
-            for (word, bits) in block.iter_mut().zip(bits) {
-                *word |= bits;
-            }
+            set_bits(block, mark);
         }
     }
 
@@ -87,16 +87,21 @@ pub(crate) struct Probe {
 
 impl Probe {
     pub(crate) fn of(mark: u64) -> Self {
-        // A block is chosen by the mark's high bits; the bits by all of them, mixed.
-        let mixed = mark.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ mark;
         let mut bits = [0; 8];
-        for place in 0..6 {
-            let bit = (mixed >> (place * 9)) & 511;
-            if let Some(word) = bits.get_mut((bit >> 6) as usize) {
-                *word |= 1 << (bit & 63);
-            }
-        }
+        set_bits(&mut bits, mark);
         Self { mark, bits }
+    }
+}
+
+/// Sets a mark's six bits in its block. A block is chosen by the mark's high bits; the bits by all of them,
+/// mixed.
+fn set_bits(block: &mut [u64; 8], mark: u64) {
+    let mixed = mark.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ mark;
+    for place in 0..6 {
+        let bit = (mixed >> (place * 9)) & 511;
+        if let Some(word) = block.get_mut((bit >> 6) as usize) {
+            *word |= 1 << (bit & 63);
+        }
     }
 }
 
@@ -107,10 +112,11 @@ mod tests {
     #[test]
     fn what_was_inserted_is_told_of_with_however_few_bits() {
         const ENTRIES: u64 = 10_000;
-        let probe = |number: u64| Probe::of(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mark = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let probe = |number| Probe::of(mark(number));
         for (bits_max, in_vain_max) in [(12, 20), (8, 60), (3, 900), (1, 9_000)] {
             let mut filter = Filter::for_entries(ENTRIES, bits_max);
-            (1..=ENTRIES).for_each(|number| filter.insert(&probe(number)));
+            (1..=ENTRIES).for_each(|number| filter.insert(mark(number)));
             assert!((1..=ENTRIES).all(|number| filter.may_have(&probe(number))));
             let absent = ENTRIES + 1..=2 * ENTRIES;
             let in_vain = absent.filter(|number| filter.may_have(&probe(*number))).count();

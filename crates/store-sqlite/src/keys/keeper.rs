@@ -1,9 +1,9 @@
 //! Owns the thread that keeps the runs few: it writes what the writer has frozen, merges runs of about a
 //! size, and lets go of what is older than the keys' window.
 //!
-//! Never: a wait of the writer for a merge (what is frozen is written in between). Bounds: runs grow by more
-//! than half from one to the next, so there are few; also while a merge goes on, between whose entries those
-//! that came after are merged.
+//! Never: a wait of the writer for a merge (what is frozen is written in between). Bounds: each run is at least
+//! a third of all that are newer, but for the three newest, so there are few; also while a merge goes on, between
+//! whose entries those that came after are merged.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,6 +19,9 @@ use super::shelf::{ENTRIES_BETWEEN_PAUSES, Horizon, Shelf, ShelfError, set_aside
 
 /// So many entries are merged before it is looked whether something frozen waits.
 const ENTRIES_BETWEEN_LOOKS: u64 = 65_536;
+/// So many runs of about a size become one. Of fewer, each entry would be written more often; of more, there
+/// would be more runs to look into.
+const MERGED_RUNS_MIN: usize = 4;
 /// So many runs that together are at most so small a part of what is to be merged are merged before it.
 const PILE_RUNS_MIN: usize = 8;
 const PILE_SHARE: u64 = 8;
@@ -138,27 +141,21 @@ fn due(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
     (count > 0).then(|| runs.iter().skip(runs.len() - count).cloned().collect())
 }
 
-/// How many of the newest runs are to become one, by their sizes, oldest first: each is at most twice as great
-/// as all that are newer. But where many small ones have piled up, those first: that is soon done, and the
-/// rest may take long.
+/// How many of the newest runs are to become one, by their sizes, oldest first: the most of which the oldest
+/// is no more than its share, if there are [`MERGED_RUNS_MIN`]. But where many small ones have piled up, those
+/// first: that is soon done, and the rest may take long.
 fn due_count(sizes: &[u64]) -> usize {
-    let Some((newest, older)) = sizes.split_last() else { return 0 };
-    let (mut sum, mut count) = (*newest, 1);
-    for size in older.iter().rev() {
-        if *size > 2 * sum {
-            break;
-        }
-        sum += size;
-        count += 1;
-    }
-    if count == 1 {
-        return 0;
-    }
-    let sums = sizes.iter().rev().scan(0, |sum, size| {
-        *sum += size;
-        Some(*sum)
+    let newest = || {
+        (1_usize..).zip(sizes.iter().rev()).scan(0, |sum, (count, size)| {
+            *sum += size;
+            Some((count, *size, *sum))
+        })
+    };
+    let due = newest().filter(|(count, oldest, sum)| {
+        *count >= MERGED_RUNS_MIN && oldest * MERGED_RUNS_MIN as u64 <= *sum
     });
-    let pile = sums.take_while(|newest| *newest <= sum / PILE_SHARE).count();
+    let Some((count, _, sum)) = due.last() else { return 0 };
+    let pile = newest().take_while(|(_, _, newest)| *newest <= sum / PILE_SHARE).count();
     if pile >= PILE_RUNS_MIN { pile } else { count }
 }
 
@@ -224,17 +221,19 @@ mod tests {
 
     #[test]
     fn runs_of_about_a_size_are_merged_and_a_pile_of_small_ones_before_a_great_one() {
-        let counts: [(usize, &[u64]); 9] = [
+        let counts: [(usize, &[u64]); 11] = [
             (0, &[]),
             (0, &[5]),
-            (2, &[5, 5]),
-            (0, &[11, 5]),
-            (2, &[31, 5, 5]),
-            (5, &[100, 80, 40, 20, 20]),
-            (8, &[40, 16, 1, 1, 1, 1, 1, 1, 1, 1]),
+            (0, &[5, 5, 5]),
+            (4, &[5, 5, 5, 5]),
+            (4, &[31, 5, 5, 5, 5]),
+            (4, &[16, 16, 4, 4, 4, 4]),
+            (7, &[16, 16, 16, 4, 4, 4, 4]),
+            (5, &[100, 5, 5, 5, 5, 3]),
+            (8, &[16, 16, 16, 16, 1, 1, 1, 1, 1, 1, 1, 1]),
             // A run may be of operations without a key.
-            (0, &[100, 0]),
-            (2, &[100, 0, 0]),
+            (0, &[100, 0, 0, 0]),
+            (4, &[100, 0, 0, 0, 0]),
         ];
         for (count, sizes) in counts {
             assert_eq!(due_count(sizes), count, "{sizes:?}");
@@ -270,12 +269,12 @@ mod tests {
     #[test]
     fn while_a_run_is_being_merged_those_after_it_are_merged_without_it() {
         let dir = tempfile::TempDir::new().unwrap();
-        let keeper = keeper(dir.path(), 4);
+        let keeper = keeper(dir.path(), 5);
         let first = keeper.shelf.view().runs.first().cloned().unwrap();
         keeper.merge_due(Some(&first), Place::default()).unwrap();
-        assert_eq!(sizes(&keeper), [1, 3]);
-        keeper.merge_due(None, Place::default()).unwrap();
-        assert_eq!(sizes(&keeper), [4]);
+        assert_eq!(sizes(&keeper), [1, 4]);
+        keeper.merge(&keeper.shelf.view().runs, Place::default()).unwrap();
+        assert_eq!(sizes(&keeper), [5]);
         // That one is not there any more, so nothing is known to be newer.
         keeper.merge_due(Some(&first), Place::default()).unwrap();
         let run = keeper.shelf.view().runs.first().cloned().unwrap();
@@ -288,6 +287,20 @@ mod tests {
             rows.push(entry.row.number());
         }
         rows.sort_unstable();
-        assert!(rows.into_iter().eq(1..=4 * RUN_ENTRIES));
+        assert!(rows.into_iter().eq(1..=5 * RUN_ENTRIES));
+    }
+
+    #[test]
+    fn what_is_merged_lets_go_of_what_is_older_than_the_window() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let keeper = keeper(dir.path(), 4);
+        let horizon = Place { operation: 1_500, refusal: 0 };
+        keeper.merge_due(None, horizon).unwrap();
+        let run = keeper.shelf.view().runs.first().cloned().unwrap();
+        assert_eq!((run.entries, run.span.forgotten), (2_500, horizon));
+        let mut reader = run.read();
+        while let Some(entry) = reader.next().unwrap() {
+            assert!(!entry.row.is_within(horizon));
+        }
     }
 }

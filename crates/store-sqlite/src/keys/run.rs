@@ -252,7 +252,7 @@ impl Writer {
         }
         self.block.extend_from_slice(&entry.mark.to_le_bytes());
         self.block.extend_from_slice(&entry.row.0.to_le_bytes());
-        self.filter.insert(&Probe::of(entry.mark));
+        self.filter.insert(entry.mark);
         self.entries += 1;
         if self.block.len() == BLOCK_ENTRIES * ENTRY_BYTES { self.end_block() } else { Ok(()) }
     }

@@ -21,9 +21,9 @@ use super::run::{Place, Run, RunError, Span, Writer};
 use super::table::Table;
 use crate::{background, chain, directory, rows};
 
-/// The memory that filters are to take together, in bytes. Beyond 90 million keys large files have fewer bits
+/// The memory that filters are to take together, in bytes. Beyond 120 million keys large files have fewer bits
 /// for each, and are wrong more often.
-pub(super) const FILTERS_BYTES: u64 = 256 << 20;
+pub(super) const FILTERS_BYTES: u64 = 384 << 20;
 /// So many entries are written or merged before a pause, if one is due.
 pub(super) const ENTRIES_BETWEEN_PAUSES: usize = 256;
 
@@ -374,10 +374,10 @@ impl Shelf {
     }
 }
 
-/// How many bits each of so many entries may have: of two thirds of the memory, so that there is some for
-/// the entries that come until these are merged again, half as many.
+/// How many bits each of so many entries may have: of somewhat less than half of the memory, for filters that
+/// were made when there were fewer entries have more, and are there until they are merged.
 pub(super) fn filter_bits_max(entries: u64) -> u64 {
-    (FILTERS_BYTES / 3 * 2 * 8 / entries.max(1)).max(1)
+    (FILTERS_BYTES / 20 * 9 * 8 / entries.max(1)).max(1)
 }
 
 /// The greatest number that a refusal ever had.

@@ -154,8 +154,10 @@ fn a_sign_up_is_recorded_under_its_key() {
     assert_eq!((found.email.as_str(), found.user), ("ann@localhost", None));
 }
 
-/// So many that the keys' table becomes a file at least twice.
+/// So many that the keys' table becomes a file, or two of them, which is too few to be merged.
 const MANY: usize = 300_000;
+/// So many that files are merged, unless those who write them are far behind.
+const MANY_MERGED: usize = 700_000;
 
 /// Deposits under the keys `k0`, `k1` and so on.
 fn many(engine: &Engine, range: std::ops::Range<usize>) {
@@ -177,12 +179,11 @@ fn run_files(engine: &Engine) -> Vec<std::path::PathBuf> {
     runs
 }
 
-/// Opens it again and waits until its files have become one: then none is written or deleted any more.
+/// Opens it again: a start writes what had not become a file, so none of [`MANY`] keys' is written or deleted
+/// any more.
 fn settled(engine: Engine) -> Engine {
     let engine = engine.reopen().unwrap();
-    while run_files(&engine).len() != 1 {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    assert!(!run_files(&engine).is_empty());
     engine
 }
 
@@ -199,14 +200,14 @@ fn check_all_known(engine: &Engine, count: usize) {
 #[test]
 fn keys_that_went_to_files_are_known_there_and_after_a_restart_without_the_files() {
     let engine = Engine::with_people(1);
-    many(&engine, 0..MANY);
+    many(&engine, 0..MANY_MERGED);
     // The last table may still be being written.
     while run_files(&engine).is_empty() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    check_all_known(&engine, MANY);
+    check_all_known(&engine, MANY_MERGED);
     let engine = engine.reopen().unwrap();
-    check_all_known(&engine, MANY + 1);
+    check_all_known(&engine, MANY_MERGED + 1);
     assert!(engine.store.keys_in_files() > 0);
     // Lost files are made again from the rows.
     let engine = engine
@@ -218,7 +219,7 @@ fn keys_that_went_to_files_are_known_there_and_after_a_restart_without_the_files
             }
         })
         .unwrap();
-    check_all_known(&engine, MANY + 2);
+    check_all_known(&engine, MANY_MERGED + 2);
     assert!(!run_files(&engine).is_empty());
     // So is one that is damaged where a start looks; and leftovers are cleared away.
     let engine = engine
@@ -232,7 +233,7 @@ fn keys_that_went_to_files_are_known_there_and_after_a_restart_without_the_files
             std::fs::write(dir.join("keys-00000099.tmp"), "half").unwrap();
         })
         .unwrap();
-    check_all_known(&engine, MANY + 3);
+    check_all_known(&engine, MANY_MERGED + 3);
     assert!(!engine.dir().join("keys-00000099.tmp").exists());
 }
 
@@ -297,7 +298,6 @@ fn keys_are_forgotten_after_their_window_and_known_again_when_it_grows() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     assert!(!knows(&engine, 0), "whole files that are older than the window are let go of");
-    // More than one table, so that what is merged lets go of what is old.
     many(&engine, 10_000_000..10_000_000 + MANY);
     let left = |engine: &Engine| -> i64 {
         connect(engine.dir())
