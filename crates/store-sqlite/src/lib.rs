@@ -40,6 +40,7 @@ mod schema;
 mod store;
 mod sweep;
 mod swept;
+mod work;
 mod writer;
 
 pub use backup::{Backup, backup};

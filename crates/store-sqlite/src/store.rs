@@ -33,7 +33,8 @@ use crate::queue::{Queue, Refused};
 use crate::readers::{READERS, ReadError, Readers, statement};
 use crate::receipts::{self, Spans};
 use crate::sweep::Sweep;
-use crate::writer::{Reply, Work, Writer, now, refuse_work};
+use crate::work::{Reply, Work};
+use crate::writer::{Writer, now};
 use crate::{background, connection, directory, people, recovery, schema};
 
 /// What the engine tells whoever measures it. Called on the engine's threads: must be quick.
@@ -479,7 +480,7 @@ fn halt(queue: &Queue<Work>, halted: &watch::Sender<Option<String>>, reason: Str
     queue.close();
     let mut waiting = Vec::new();
     while queue.take(&mut waiting, usize::MAX) {
-        waiting.drain(..).for_each(|work| refuse_work(work, &LedgerError::Closed));
+        waiting.drain(..).for_each(|work| work.refuse(&LedgerError::Closed));
     }
 }
 

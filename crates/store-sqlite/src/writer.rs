@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ledger::{
-    Batch, BatchOutcome, Book, IdempotencyKey, LedgerError, NewUser, Operation, Outcome, Rejection,
+    BatchOutcome, Book, IdempotencyKey, LedgerError, NewUser, Operation, Outcome, Rejection,
     SUBMISSIONS_MAX, SignUpRefusal, Submission, Timestamp, Transfer, User, WalletId,
 };
 use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::append::Appender;
 use crate::chain::Links;
@@ -22,47 +22,11 @@ use crate::hasher::{Hashed, Hasher, Row};
 use crate::heads::Heads;
 use crate::keys::{self, Keys, Recorded};
 use crate::look_ahead::KeyAhead;
-use crate::people::{self, PeopleWrite};
+use crate::people;
 use crate::queue::Queue;
 use crate::sweep::Sweep;
+use crate::work::{Decided, Reply, Work};
 use crate::{Deliver, Observer, chain, rows};
-
-/// Where an answer goes.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
-
-/// What the writer is asked to do.
-pub(crate) enum Work {
-    /// A single operation, as most are: decided together with those that wait beside it.
-    One(Submission, Reply<Outcome>),
-    Submit(Vec<Submission>, Reply<Vec<Outcome>>),
-    Batch(Batch, Reply<BatchOutcome>),
-    SignUp(NewUser, Option<IdempotencyKey>, Reply<Result<User, SignUpRefusal>>),
-    People(PeopleWrite, Reply<()>),
-    /// Lets a test run out of room: at most this many pages in the file.
-    #[cfg(test)]
-    LimitPages(u64),
-}
-
-impl Work {
-    /// How much of a batch it is.
-    pub(crate) fn weight(&self) -> usize {
-        match self {
-            Self::Submit(submissions, _) => submissions.len().max(1),
-            Self::Batch(batch, _) => batch.submissions.len().max(1),
-            _ => 1,
-        }
-    }
-}
-
-/// Work that is decided and waits for its batch to be durable.
-enum Decided {
-    /// As many replies as there were single operations beside each other, an outcome for each.
-    Each(Vec<Outcome>, Vec<Reply<Outcome>>),
-    Submit(Vec<Outcome>, Reply<Vec<Outcome>>),
-    Batch(BatchOutcome, Reply<BatchOutcome>),
-    SignUp(Result<User, SignUpRefusal>, Reply<Result<User, SignUpRefusal>>),
-    People(Reply<()>),
-}
 
 /// Why a batch did not become durable.
 enum Failure {
@@ -140,7 +104,7 @@ impl Writer {
                 Ok(()) => {
                     self.publish(&decided);
                     let decided = std::mem::take(&mut decided);
-                    (self.deliver)(Box::new(move || decided.into_iter().for_each(answer)));
+                    (self.deliver)(Box::new(move || decided.into_iter().for_each(Decided::answer)));
                     self.bell.ring_if_due();
                 }
                 Err(failure) => {
@@ -154,8 +118,8 @@ impl Writer {
                     self.hasher.roll_back();
                     self.keys.roll_back();
                     self.sweep = sweep;
-                    batch.drain(..).for_each(|work| refuse_work(work, &error));
-                    decided.drain(..).for_each(|work| refuse(work, &error));
+                    batch.drain(..).for_each(|work| work.refuse(&error));
+                    decided.drain(..).for_each(|work| work.refuse(&error));
                     if let Some(why) = fatal {
                         return Err(why);
                     }
@@ -475,47 +439,6 @@ impl Desk<'_, '_> {
             .open_wallet(kind)
             .ok_or(rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))?;
         people::insert_user(self.connection, new, wallet, self.now).map(Ok)
-    }
-}
-
-/// The waiter may have gone away: then nobody wants the answer.
-fn answer(decided: Decided) {
-    match decided {
-        Decided::Each(outcomes, replies) => {
-            replies
-                .into_iter()
-                .zip(outcomes)
-                .for_each(|(reply, outcome)| drop(reply.send(Ok(outcome))));
-        }
-        Decided::Submit(outcomes, reply) => drop(reply.send(Ok(outcomes))),
-        Decided::Batch(outcome, reply) => drop(reply.send(Ok(outcome))),
-        Decided::SignUp(user, reply) => drop(reply.send(Ok(user))),
-        Decided::People(reply) => drop(reply.send(Ok(()))),
-    }
-}
-
-fn refuse(decided: Decided, error: &LedgerError) {
-    match decided {
-        Decided::Each(_, replies) => {
-            replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
-        }
-        Decided::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
-        Decided::Batch(_, reply) => drop(reply.send(Err(error.clone()))),
-        Decided::SignUp(_, reply) => drop(reply.send(Err(error.clone()))),
-        Decided::People(reply) => drop(reply.send(Err(error.clone()))),
-    }
-}
-
-/// Tells whoever waits for this work that it was not done.
-pub(crate) fn refuse_work(work: Work, error: &LedgerError) {
-    match work {
-        Work::One(_, reply) => drop(reply.send(Err(error.clone()))),
-        Work::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
-        Work::Batch(_, reply) => drop(reply.send(Err(error.clone()))),
-        Work::SignUp(_, _, reply) => drop(reply.send(Err(error.clone()))),
-        Work::People(_, reply) => drop(reply.send(Err(error.clone()))),
-        #[cfg(test)]
-        Work::LimitPages(_) => {}
     }
 }
 

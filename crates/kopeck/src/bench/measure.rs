@@ -18,6 +18,7 @@ use super::run::Run;
 use super::scenario::{Scenario, Shares, zipf_shares};
 use super::server::{Kind, Server};
 use super::tally::Tally;
+use super::turns::in_turn;
 use super::usage::Usage;
 use super::work::{Size, Work};
 use super::{raw, remote};
@@ -51,11 +52,12 @@ fn here(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
     document.set("book", describe(size));
     let work = home.book("book", size)?;
     let crowd = Arc::new(work.crowd()?);
-    let mut servers = vec![(Server::start(Kind::Kopeck, &work)?, Arc::clone(&crowd))];
+    let mut servers =
+        vec![(Server::start(Kind::Kopeck, &work, &wanted.service)?, Arc::clone(&crowd))];
     for kind in wanted.beside.iter().filter(|kind| **kind != Kind::Kopeck) {
         // A server each: two cannot have the same data directory.
         let beside = home.book(kind.name(), Size { operations: 0, ..size })?;
-        servers.push((Server::start(*kind, &beside)?, Arc::new(beside.crowd()?)));
+        servers.push((Server::start(*kind, &beside, &wanted.service)?, Arc::new(beside.crowd()?)));
     }
     let told = measure_all(wanted, &servers, &mut document)?;
     let mut servers = servers.into_iter();
@@ -130,7 +132,7 @@ fn measure_all(
     let before = first.operations()?;
     let (mut told, mut sample) = (Told::default(), Tally::new(std::time::Duration::ZERO));
     for round in 1..=wanted.rounds {
-        for (server, load, run) in &mut planned {
+        for (server, load, run) in in_turn(round, planned.iter_mut().collect::<Vec<_>>()) {
             let Run { on, scenario, connections, .. } = &run;
             let of = wanted.rounds;
             let title = format!("{on}, {scenario}, {connections} connections, {round}/{of}");
@@ -144,6 +146,7 @@ fn measure_all(
     }
     document.set("keys", if wanted.no_keys { "none" } else { "a random UUID each" });
     document.set("rounds", format!("{} of {:?}", wanted.rounds, wanted.seconds));
+    first.describe(document);
     wanted.client.describe(document);
     document.runs.extend(planned.into_iter().map(|(_, _, run)| run));
     Ok(AllTold { before, told, sample })
@@ -229,8 +232,9 @@ pub(super) fn engine(wanted: &Measure, place: &Place) -> anyhow::Result<Document
         planned.iter().map(|(scenario, batches)| engine_run(*scenario, batches)).collect();
     let engine = Engine::open(&work)?;
     let (before, mut told) = (engine.operations()?, Told::default());
-    for _ in 0..wanted.rounds {
-        for ((scenario, batches), run) in planned.iter().zip(&mut document.runs) {
+    for number in 1..=wanted.rounds {
+        let all: Vec<_> = planned.iter().zip(&mut document.runs).collect();
+        for ((scenario, batches), run) in in_turn(number, all) {
             let round = if scenario.is_some() {
                 let round = engine.run(batches)?;
                 told.add(&round.tally);

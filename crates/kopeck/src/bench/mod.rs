@@ -7,6 +7,7 @@
 
 mod answer;
 mod asker;
+mod book;
 mod checks;
 mod client;
 mod document;
@@ -30,6 +31,7 @@ mod table;
 mod tally;
 mod targets;
 mod threads;
+mod turns;
 mod usage;
 mod work;
 

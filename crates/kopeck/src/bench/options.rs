@@ -11,6 +11,7 @@ use ledger::SUBMISSIONS_MAX;
 
 use super::scenario::Scenario;
 use super::server::Kind;
+use crate::http_threads;
 use crate::processors::Processors;
 
 /// What to measure.
@@ -56,7 +57,8 @@ pub(super) struct Measure {
     pub(super) beside: Vec<Kind>,
 
     /// The engine alone, in this process, without HTTP; beside it a bare file (raw).
-    #[arg(long, conflicts_with_all = ["url", "rate", "beside", "connections", "client_processors"])]
+    #[arg(long, conflicts_with_all = ["url", "rate", "beside", "connections", "client_processors",
+        "http_processors"])]
     pub(super) engine: bool,
 
     /// How often each is measured, in turns; the figures are medians.
@@ -97,12 +99,24 @@ pub(super) struct Measure {
     pub(super) no_keys: bool,
 
     #[command(flatten)]
+    pub(super) service: Service,
+    #[command(flatten)]
     pub(super) client: Client,
 
     /// Drives a service that runs already (`http://ADDRESS:PORT`): people sign up there and are paid in
     /// by the bank, whose credentials are in BANK_EMAIL and BANK_PASS.
-    #[arg(long, conflicts_with_all = ["beside", "stored_operations", "sessions", "work_dir"])]
+    #[arg(long, conflicts_with_all = ["beside", "stored_operations", "sessions", "work_dir",
+        "http_processors"])]
     pub(super) url: Option<String>,
+}
+
+/// The private server.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Service {
+    /// Where its only thread for HTTP stays, as for `kopeck serve`: processors by number from 0, `any` or
+    /// `auto`. Linux only.
+    #[arg(long, default_value = "auto", value_parser = parse_place, value_name = "NUMBERS")]
+    pub(super) http_processors: String,
 }
 
 /// The client's threads.
@@ -177,6 +191,8 @@ pub(super) struct Targets {
     pub(super) pause_seconds: Duration,
 
     #[command(flatten)]
+    pub(super) service: Service,
+    #[command(flatten)]
     pub(super) client: Client,
     #[command(flatten)]
     pub(super) place: Place,
@@ -188,6 +204,11 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
     let fits = (0.1..=3_600.0).contains(&seconds);
     if fits { Ok(Duration::from_secs_f64(seconds)) } else { Err("from 0.1 to 3600".to_owned()) }
+}
+
+/// The server reads it once more.
+fn parse_place(text: &str) -> Result<String, String> {
+    text.parse::<http_threads::Place>().map(|_| text.to_owned())
 }
 
 fn parse_batch(text: &str) -> Result<usize, String> {

@@ -17,6 +17,8 @@ use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::asker::Asker;
+use super::document::Document;
+use super::options::Service;
 use super::usage::{self, Usage};
 use super::work::Work;
 
@@ -55,7 +57,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts a private one on a benchmark's data.
-    pub(super) fn start(kind: Kind, work: &Work) -> anyhow::Result<Self> {
+    pub(super) fn start(kind: Kind, work: &Work, service: &Service) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("where this program is")?;
         let log = File::options()
             .create(true)
@@ -74,6 +76,10 @@ impl Server {
         };
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log", "warn"]);
         command.args(["--sessions-cached", &sessions.to_string()]);
+        if kind != Kind::Bare {
+            // That one has several threads.
+            command.args(["--http-processors", &service.http_processors]);
+        }
         let mut child = command.spawn().context("cannot start the server")?;
         match greeting(&mut child) {
             Ok(address) => Ok(Self { kind, address, child: Some(child) }),
@@ -97,6 +103,16 @@ impl Server {
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Says where its thread for HTTP is, if that can be known.
+    pub(super) fn describe(&self, document: &mut Document) {
+        let Some(child) = &self.child else { return };
+        let kept = usage::kept_to(&child.id().to_string());
+        document.set(
+            "HTTP thread",
+            kept.map_or("on any processor".to_owned(), |one| format!("kept to processor {one}")),
+        );
     }
 
     /// What it has used so far.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::asker::Asker;
-use super::checks::{self, Told};
+use super::book::Book;
+use super::checks::Told;
 use super::document::{Document, Limit, Target};
 use super::engine::{Batches, Engine};
 use super::home::Home;
@@ -22,7 +23,7 @@ use super::run::{Run, Spread};
 use super::scenario::{Scenario, uuid};
 use super::server::{Kind, Server};
 use super::table::whole;
-use super::tally::Tally;
+use super::turns::in_turn;
 use super::usage::Usage;
 use super::work::{Size, Work};
 
@@ -46,53 +47,6 @@ const KILLS: usize = 3;
 /// About what an operation takes on the disk at the most, with its key, in bytes.
 const DISK_BYTES_EACH: u64 = 250;
 
-/// A server with everything that is known of it.
-struct Book {
-    work: Work,
-    crowd: Arc<Crowd>,
-    server: Server,
-    before: u64,
-    told: Told,
-    sample: Tally,
-}
-
-impl Book {
-    fn start(kind: Kind, work: Work) -> anyhow::Result<Self> {
-        let crowd = Arc::new(work.crowd()?);
-        let server = Server::start(kind, &work)?;
-        let before = if kind == Kind::Kopeck { server.operations()? } else { 0 };
-        let (told, sample) = (Told::default(), Tally::new(Duration::ZERO));
-        Ok(Self { work, crowd, server, before, told, sample })
-    }
-
-    /// Makes its people known to it.
-    fn meet_everybody(&self, wanted: &Targets) -> anyhow::Result<()> {
-        base_load(wanted, &self.crowd).meet_everybody(&self.server)
-    }
-
-    /// One round on it, counted for the checks if it pays.
-    fn round(&mut self, load: &Load, title: &str) -> anyhow::Result<Round> {
-        let load = Load { crowd: Arc::clone(&self.crowd), ..load.clone() };
-        let round = load.run(&self.server, title)?;
-        if matches!(load.what, What::Single | What::Batch(_)) {
-            self.told.add(&round.tally);
-            if !round.tally.sample.is_empty() {
-                self.sample.clone_from(&round.tally);
-            }
-        }
-        Ok(round)
-    }
-
-    /// Stops it, and looks at what it has left behind.
-    fn finish(self, document: &mut Document) -> anyhow::Result<Work> {
-        document.findings.push(checks::replays(&self.server, &self.crowd, &self.sample.sample)?);
-        self.server.stop()?;
-        let after = checks::left_behind(&self.work, &mut document.findings)?;
-        document.findings.push(checks::one_effect_each(self.told, self.before, after));
-        Ok(self.work)
-    }
-}
-
 /// Measures everything.
 pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
     announce(wanted);
@@ -104,13 +58,15 @@ pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
     document.set("large book", describe(large_size(wanted)));
     document.set("rounds", format!("{} of {:?}", wanted.rounds, wanted.seconds));
     wanted.client.describe(&mut document);
-    let mut book = Book::start(Kind::Kopeck, home.book("small", small)?)?;
-    book.meet_everybody(wanted)?;
+    let mut book = Book::start(Kind::Kopeck, home.book("small", small)?, &wanted.service)?;
+    book.server.describe(&mut document);
+    book.meet_everybody(&base_load(wanted, &book.crowd))?;
     beside_others(wanted, &home, &mut book, &mut document)?;
     alone(wanted, &mut book, &mut document)?;
     batches(wanted, &mut book, &mut document)?;
-    let mut large = Book::start(Kind::Kopeck, home.book("large", large_size(wanted))?)?;
-    large.meet_everybody(wanted)?;
+    let mut large =
+        Book::start(Kind::Kopeck, home.book("large", large_size(wanted))?, &wanted.service)?;
+    large.meet_everybody(&base_load(wanted, &large.crowd))?;
     large_beside_small(wanted, (&mut large, &mut book), &mut document)?;
     book.finish(&mut document)?;
     long_history(wanted, &mut large, &mut document)?;
@@ -176,25 +132,31 @@ fn beside_others(
     document: &mut Document,
 ) -> anyhow::Result<()> {
     let size = Size { operations: 0, ..book.work.size() };
-    let mut null = Book::start(Kind::Null, home.book("null", size)?)?;
-    let mut bare = Book::start(Kind::Bare, home.book("bare", size)?)?;
+    let mut null = Book::start(Kind::Null, home.book("null", size)?, &wanted.service)?;
+    let mut bare = Book::start(Kind::Bare, home.book("bare", size)?, &wanted.service)?;
     let load = base_load(wanted, &book.crowd);
-    null.meet_everybody(wanted)?;
+    null.meet_everybody(&base_load(wanted, &null.crowd))?;
     let hot = Load { scenario: Scenario::HotBoth, ..load.clone() };
-    let mut runs = [
-        run_of(Kind::Kopeck, &load),
-        run_of(Kind::Null, &load),
-        run_of(Kind::Bare, &load),
-        run_of(Kind::Kopeck, &hot),
-    ];
-    let [transfers, without_disk, without_all, one_hot] = &mut runs;
+    let mut compared = [
+        (Kind::Kopeck, &load, "transfers"),
+        (Kind::Null, &load, "null engine"),
+        (Kind::Kopeck, &hot, "one hot wallet"),
+        (Kind::Bare, &load, "bare server"),
+    ]
+    .map(|(kind, load, what)| (kind, load, what, run_of(kind, load)));
     for number in 1..=wanted.rounds.max(1) {
-        let title = |what: &str| format!("{what}, {number}/{}", wanted.rounds);
-        transfers.rounds.push(book.round(&load, &title("transfers"))?);
-        without_disk.rounds.push(null.round(&load, &title("null engine"))?);
-        one_hot.rounds.push(book.round(&hot, &title("one hot wallet"))?);
-        without_all.rounds.push(bare.round(&load, &title("bare server"))?);
+        for (kind, load, what, run) in in_turn(number, compared.each_mut()) {
+            let book = match kind {
+                Kind::Kopeck => &mut *book,
+                Kind::Null => &mut null,
+                Kind::Bare => &mut bare,
+            };
+            let title = format!("{what}, {number}/{}", wanted.rounds);
+            run.rounds.push(book.round(load, &title)?);
+        }
     }
+    let runs = compared.map(|(.., run)| run);
+    let [transfers, without_disk, one_hot, without_all] = &runs;
     let ratio = Spread::ratio;
     document.targets.extend([
         Target::new(
@@ -292,12 +254,9 @@ fn large_beside_small(
         }
         for number in 1..=wanted.rounds.max(1) {
             let title = |book: &str| format!("{what}, {book} book, {number}/{}", wanted.rounds);
-            let mut turns =
+            let both =
                 [(&mut *on_small, &mut *small, "small"), (&mut *on_large, &mut *large, "large")];
-            if second_first(number) {
-                turns.reverse();
-            }
-            for (run, book, name) in turns {
+            for (run, book, name) in in_turn(number, both) {
                 run.rounds.push(book.round(&load, &title(name))?);
             }
         }
@@ -308,12 +267,6 @@ fn large_beside_small(
         document.runs.extend(runs);
     }
     Ok(())
-}
-
-/// Whether what is compared changes places in this round: who comes later meets what the one before
-/// has left to be done, such as keys to be merged.
-fn second_first(round: usize) -> bool {
-    round.is_multiple_of(2)
 }
 
 /// Pages with history of a wallet with very many operations, while everybody pays.
@@ -333,7 +286,7 @@ fn long_history(wanted: &Targets, large: &mut Book, document: &mut Document) -> 
     with.scenario = "uniform, beside long pages".to_owned();
     for number in 1..=wanted.rounds.max(1) {
         let title = |what: &str| format!("{what} long pages, {number}/{}", wanted.rounds);
-        for beside in [second_first(number), !second_first(number)] {
+        for beside in in_turn(number, [false, true]) {
             if beside {
                 let (paid, read) = both(large, (&full, &title("beside")), &page)?;
                 with.rounds.push(paid);
@@ -395,7 +348,7 @@ fn killed(wanted: &Targets, large: Book, document: &mut Document) -> anyhow::Res
         let Book { work, crowd, server, before, mut told, sample } = book;
         server.kill()?;
         let began = Instant::now();
-        let server = Server::start(Kind::Kopeck, &work)?;
+        let server = Server::start(Kind::Kopeck, &work, &wanted.service)?;
         first_payment(&server, &crowd)?;
         seconds.push(began.elapsed().as_secs_f64());
         told.acknowledged += 1;
@@ -462,20 +415,25 @@ fn engine(
     finish_engine(large, told_large, document)
 }
 
-/// Rounds of the engine on a book, with something else after each.
+/// Rounds of the engine on a book, in turns with something else.
 fn engine_rounds(
     wanted: &Targets,
     (work, batches): (&Work, &Batches),
-    mut between: impl FnMut() -> anyhow::Result<()>,
+    mut beside: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<(Run, (Told, u64))> {
     let engine = Engine::open(work)?;
     let (before, mut told) = (engine.operations()?, Told::default());
     let mut run = engine_run(Some(Scenario::Uniform), batches);
-    for _ in 0..wanted.rounds.max(1) {
-        let round = engine.run(batches)?;
-        told.add(&round.tally);
-        run.rounds.push(round);
-        between()?;
+    for number in 1..=wanted.rounds.max(1) {
+        for the_engine in in_turn(number, [true, false]) {
+            if the_engine {
+                let round = engine.run(batches)?;
+                told.add(&round.tally);
+                run.rounds.push(round);
+            } else {
+                beside()?;
+            }
+        }
     }
     engine.store.close();
     Ok((run, (told, before)))
@@ -486,7 +444,7 @@ fn memory(wanted: &Targets, home: &Home, document: &mut Document) -> anyhow::Res
     let wallets = wanted.many_wallets.max(2);
     let sessions = PAYERS.min(wallets);
     let size = Size { wallets, sessions, operations: 0, hot_operations: 0 };
-    let mut book = Book::start(Kind::Kopeck, home.book("many", size)?)?;
+    let mut book = Book::start(Kind::Kopeck, home.book("many", size)?, &wanted.service)?;
     let load = base_load(wanted, &book.crowd);
     let mut run = run_of(Kind::Kopeck, &load);
     run.scenario = "uniform, very many wallets".to_owned();

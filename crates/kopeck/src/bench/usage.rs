@@ -80,6 +80,20 @@ pub(super) fn memory_peak_bytes(process: &str) -> Option<u64> {
     field(&read(process, "status")?, "VmHWM:").map(|kib| kib * 1_024)
 }
 
+/// The processors to which a thread of a process is kept, of all on which the process may be.
+pub(super) fn kept_to(process: &str) -> Option<String> {
+    let processors = |file: &str| {
+        let status = read(process, file)?;
+        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+        Some(list.trim().to_owned())
+    };
+    let all = processors("status")?;
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten();
+    threads
+        .filter_map(|thread| processors(&format!("task/{}/status", thread.file_name().to_str()?)))
+        .find(|some| *some != all)
+}
+
 fn read(process: &str, file: &str) -> Option<String> {
     std::fs::read_to_string(format!("/proc/{process}/{file}")).ok()
 }
@@ -109,6 +123,31 @@ mod tests {
         assert_eq!(field(io, "cancelled_write_bytes:"), Some(96));
         assert_eq!(field("VmHWM:\t  12 kB\n", "VmHWM:"), Some(12));
         assert_eq!(field(io, "read_bytes:"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_thread_that_is_kept_to_a_processor_is_found() {
+        use std::sync::mpsc::channel;
+
+        use crate::processors::Processors;
+
+        let last = Processors::allowed().numbers().last().unwrap().to_string();
+        let (ready, when_ready) = channel();
+        let (done, when_done) = channel::<()>();
+        let one: Processors = last.parse().unwrap();
+        let thread = std::thread::spawn(move || {
+            one.stay().unwrap();
+            ready.send(()).unwrap();
+            when_done.recv().unwrap_err();
+        });
+        when_ready.recv().unwrap();
+        let found = kept_to(SELF);
+        drop(done);
+        thread.join().unwrap();
+        // Other tests keep threads of theirs meanwhile, where there are several processors.
+        assert_eq!(found.is_some(), Processors::allowed().numbers().len() > 1);
+        assert_eq!(kept_to("no such process"), None);
     }
 
     #[test]

@@ -44,8 +44,13 @@ fn a_private_service_is_measured_beside_others_and_nothing_is_left_behind() {
     let arguments = ["--wallets", "50", "--sessions", "10", "--stored-operations", "500"];
     let more = ["--scenario", "hot-both,bank-to-many", "--connections", "8"];
     let beside = ["--beside", "null,bare", "--work-dir", "work", "--report", "report.html"];
-    let all: Vec<_> = arguments.into_iter().chain(more).chain(beside).collect();
+    let place = ["--http-processors", "any", "--client-processors", "any"];
+    let all: Vec<_> = arguments.into_iter().chain(more).chain(beside).chain(place).collect();
     let document = bench(kopeck(home.path()), &all);
+    for whose in ["HTTP thread", "client"] {
+        let place = serde_json::json!({"name": whose, "value": "on any processor"});
+        assert!(document["settings"].as_array().unwrap().contains(&place), "{document}");
+    }
     check(
         &document,
         &[
