@@ -1,6 +1,6 @@
 //! Owns what the writer is asked to do, and how whoever asked is answered.
 //!
-//! Never: a decision. Bounds: an answer each, once; the waiter may have gone away, and then nobody wants it.
+//! Never: a decision. Bounds: an answer each; the waiter may have gone away, and then nobody wants it.
 
 use ledger::{
     Batch, BatchOutcome, IdempotencyKey, LedgerError, NewUser, Outcome, SignUpRefusal, Submission,

@@ -114,7 +114,7 @@ pub(super) struct Measure {
 #[derive(Debug, Clone, Args)]
 pub(super) struct Service {
     /// Where its only thread for HTTP stays, as for `kopeck serve`: processors by number from 0, `any` or
-    /// `auto`. Linux only.
+    /// `auto`. With numbers it has only one. Linux only.
     #[arg(long, default_value = "auto", value_parser = parse_place, value_name = "NUMBERS")]
     pub(super) http_processors: String,
 }

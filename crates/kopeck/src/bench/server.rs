@@ -79,6 +79,10 @@ impl Server {
         if kind != Kind::Bare {
             // That one has several threads.
             command.args(["--http-processors", &service.http_processors]);
+            if !["auto", "any"].contains(&service.http_processors.as_str()) {
+                // Only one can be put somewhere.
+                command.args(["--http-threads", "1"]);
+            }
         }
         let mut child = command.spawn().context("cannot start the server")?;
         match greeting(&mut child) {

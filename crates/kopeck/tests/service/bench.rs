@@ -72,6 +72,26 @@ fn a_private_service_is_measured_beside_others_and_nothing_is_left_behind() {
     assert!(std::fs::read_to_string(report).unwrap().contains("</html>"));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_thread_for_http_of_a_private_service_stays_where_it_is_put() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let all =
+        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    let first = all.split([',', '-']).next().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let few = ["--wallets", "10", "--connections", "2", "--http-processors", first];
+    let document = bench(kopeck(home.path()), &few);
+    check(&document, &[("kopeck", "uniform")]);
+    let place = match all == first {
+        // There is only one.
+        true => "on any processor".to_owned(),
+        false => format!("kept to processor {first}"),
+    };
+    let place = serde_json::json!({"name": "HTTP thread", "value": place});
+    assert!(document["settings"].as_array().unwrap().contains(&place), "{document}");
+}
+
 #[test]
 fn the_engine_is_measured_alone_and_kept_data_are_used_again() {
     let home = tempfile::tempdir().unwrap();

@@ -21,8 +21,8 @@ use super::run::{Place, Run, RunError, Span, Writer};
 use super::table::Table;
 use crate::{background, chain, directory, rows};
 
-/// The memory that filters are to take together, in bytes. Beyond 120 million keys large files have fewer bits
-/// for each, and are wrong more often.
+/// The memory that filters are to take together, in bytes. Beyond 90 million keys all but the smallest and
+/// the largest files have fewer bits for each, beyond 120 million all, and are wrong more often.
 pub(super) const FILTERS_BYTES: u64 = 384 << 20;
 /// So many entries are written or merged before a pause, if one is due.
 pub(super) const ENTRIES_BETWEEN_PAUSES: usize = 256;
