@@ -11,11 +11,16 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tokio::runtime::Runtime;
 
 use crate::processors::{OfTwo, Processors};
+
+/// How long a start looks at most for the processor that the disk interrupts: it takes a tenth of a second, but a
+/// disk may hang.
+const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Where the only one is to stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +86,10 @@ impl HttpThreads {
             Place::On(these) => these.clone(),
             Place::Auto if self.count == 1 => {
                 let dir = dir.to_owned();
-                let found = tokio::task::spawn_blocking(move || OfTwo::of(&dir)).await;
-                found.ok().flatten().map(|two| two.other).unwrap_or_default()
+                let looked = tokio::task::spawn_blocking(move || OfTwo::of(&dir));
+                let found = tokio::time::timeout(LOOK_MAX, looked).await;
+                let found = found.ok().and_then(Result::ok).flatten();
+                found.map(|two| two.other).unwrap_or_default()
             }
             Place::Auto => return Ok(()),
         };

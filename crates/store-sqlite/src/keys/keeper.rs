@@ -300,6 +300,30 @@ mod tests {
     }
 
     #[test]
+    fn after_a_kill_before_the_inputs_of_a_merge_are_deleted_a_start_deletes_them() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let keeper = keeper(dir.path(), 5);
+        let read = |run: &Arc<Run>| (run.path().to_owned(), std::fs::read(run.path()).unwrap());
+        let inputs: Vec<_> = keeper.shelf.view().runs.iter().map(read).collect();
+        keeper.merge_due(None, Place::default()).unwrap();
+        for (path, bytes) in inputs {
+            std::fs::write(path, bytes).unwrap();
+        }
+        let insert = "INSERT INTO transfer (operation_id, kind, debit_wallet_id, credit_wallet_id, \
+            amount_minor, debit_balance_minor, credit_balance_minor, time_us, chain) \
+            VALUES (?, 1, 1, 2, 1, -1, 1, 1, 0)";
+        for number in 1..=5 {
+            keeper.connection.execute(insert, [number * RUN_ENTRIES]).unwrap();
+        }
+        let (shelf, covered) =
+            Shelf::open(dir.path(), &keeper.connection, Place::default()).unwrap();
+        let left = shelf.view().runs;
+        assert_eq!(left.iter().map(|run| run.entries).collect::<Vec<_>>(), [5 * RUN_ENTRIES]);
+        assert_eq!(covered.operation, 5 * RUN_ENTRIES);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn what_is_merged_lets_go_of_what_is_older_than_the_window() {
         let dir = tempfile::TempDir::new().unwrap();
         let keeper = keeper(dir.path(), 4);
