@@ -7,6 +7,7 @@
 //! that the disk interrupts, since each of them wakes the next, while the other one idles: answers then
 //! wait for a processor, and seldom for the disk.
 
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -39,6 +40,22 @@ impl FromStr for Place {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::On(these) => these.fmt(f),
+        }
+    }
+}
+
+impl Place {
+    /// Whether it names processors: then it is for one thread.
+    pub(crate) fn is_for_one(&self) -> bool {
+        matches!(self, Self::On(these) if !these.numbers().is_empty())
+    }
+}
+
 /// The threads that speak HTTP.
 #[derive(Debug)]
 pub(crate) struct HttpThreads {
@@ -56,9 +73,8 @@ impl HttpThreads {
             0 => std::thread::available_parallelism().map_or(1, |all| all.get().max(2) - 1),
             count => count,
         };
-        let anywhere = matches!(&place, Place::On(these) if these.numbers().is_empty());
         ensure!(
-            count == 1 || anywhere || place == Place::Auto,
+            count == 1 || !place.is_for_one(),
             "--http-processors is for one thread, and there are {count}: see --http-threads"
         );
         Ok(Self { count, place, put: Arc::default() })
@@ -164,5 +180,8 @@ mod tests {
         assert!(HttpThreads::new(1, one).is_ok());
         assert!(HttpThreads::new(2, "any".parse().unwrap()).is_ok());
         assert!("somewhere".parse::<Place>().is_err());
+        for text in ["auto", "any", "0"] {
+            assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
+        }
     }
 }

@@ -35,11 +35,6 @@ impl Book {
         Ok(Self { work, crowd, server, before, told, sample })
     }
 
-    /// Makes its people known to it.
-    pub(super) fn meet_everybody(&self, load: &Load) -> anyhow::Result<()> {
-        load.meet_everybody(&self.server)
-    }
-
     /// One round on it, counted for the checks if it pays.
     pub(super) fn round(&mut self, load: &Load, title: &str) -> anyhow::Result<Round> {
         let load = Load { crowd: Arc::clone(&self.crowd), ..load.clone() };

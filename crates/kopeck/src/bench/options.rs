@@ -115,8 +115,8 @@ pub(super) struct Measure {
 pub(super) struct Service {
     /// Where its only thread for HTTP stays, as for `kopeck serve`: processors by number from 0, `any` or
     /// `auto`. With numbers it has only one. Linux only.
-    #[arg(long, default_value = "auto", value_parser = parse_place, value_name = "NUMBERS")]
-    pub(super) http_processors: String,
+    #[arg(long, default_value = "auto", value_name = "NUMBERS")]
+    pub(super) http_processors: http_threads::Place,
 }
 
 /// The client's threads.
@@ -204,11 +204,6 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
     let fits = (0.1..=3_600.0).contains(&seconds);
     if fits { Ok(Duration::from_secs_f64(seconds)) } else { Err("from 0.1 to 3600".to_owned()) }
-}
-
-/// The server reads it once more.
-fn parse_place(text: &str) -> Result<String, String> {
-    text.parse::<http_threads::Place>().map(|_| text.to_owned())
 }
 
 fn parse_batch(text: &str) -> Result<usize, String> {

@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::asker::Asker;
 use super::document::Document;
 use super::options::Service;
+use super::threads;
 use super::usage::{self, Usage};
 use super::work::Work;
 
@@ -78,9 +79,8 @@ impl Server {
         command.args(["--sessions-cached", &sessions.to_string()]);
         if kind != Kind::Bare {
             // That one has several threads.
-            command.args(["--http-processors", &service.http_processors]);
-            if !["auto", "any"].contains(&service.http_processors.as_str()) {
-                // Only one can be put somewhere.
+            command.args(["--http-processors", &service.http_processors.to_string()]);
+            if service.http_processors.is_for_one() {
                 command.args(["--http-threads", "1"]);
             }
         }
@@ -113,10 +113,7 @@ impl Server {
     pub(super) fn describe(&self, document: &mut Document) {
         let Some(child) = &self.child else { return };
         let kept = usage::kept_to(&child.id().to_string());
-        document.set(
-            "HTTP thread",
-            kept.map_or("on any processor".to_owned(), |one| format!("kept to processor {one}")),
-        );
+        document.set("HTTP thread", threads::place(kept.as_deref()));
     }
 
     /// What it has used so far.

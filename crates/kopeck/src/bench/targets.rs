@@ -60,13 +60,13 @@ pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
     wanted.client.describe(&mut document);
     let mut book = Book::start(Kind::Kopeck, home.book("small", small)?, &wanted.service)?;
     book.server.describe(&mut document);
-    book.meet_everybody(&base_load(wanted, &book.crowd))?;
+    base_load(wanted, &book.crowd).meet_everybody(&book.server)?;
     beside_others(wanted, &home, &mut book, &mut document)?;
     alone(wanted, &mut book, &mut document)?;
     batches(wanted, &mut book, &mut document)?;
     let mut large =
         Book::start(Kind::Kopeck, home.book("large", large_size(wanted))?, &wanted.service)?;
-    large.meet_everybody(&base_load(wanted, &large.crowd))?;
+    base_load(wanted, &large.crowd).meet_everybody(&large.server)?;
     large_beside_small(wanted, (&mut large, &mut book), &mut document)?;
     book.finish(&mut document)?;
     long_history(wanted, &mut large, &mut document)?;
@@ -135,7 +135,7 @@ fn beside_others(
     let mut null = Book::start(Kind::Null, home.book("null", size)?, &wanted.service)?;
     let mut bare = Book::start(Kind::Bare, home.book("bare", size)?, &wanted.service)?;
     let load = base_load(wanted, &book.crowd);
-    null.meet_everybody(&base_load(wanted, &null.crowd))?;
+    base_load(wanted, &null.crowd).meet_everybody(&null.server)?;
     let hot = Load { scenario: Scenario::HotBoth, ..load.clone() };
     let mut compared = [
         (Kind::Kopeck, &load, "transfers"),

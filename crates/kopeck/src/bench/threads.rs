@@ -39,13 +39,16 @@ impl Client {
     pub(super) fn describe(&self, document: &mut Document) {
         let processors = self.client_processors.clone().unwrap_or_default();
         let listed = processors.numbers().iter().map(usize::to_string).collect::<Vec<_>>();
-        document.set(
-            "client",
-            match listed.as_slice() {
-                [] => "on any processor".to_owned(),
-                listed => format!("kept to processor {}", listed.join(", ")),
-            },
-        );
+        let listed = (!listed.is_empty()).then(|| listed.join(", "));
+        document.set("client", place(listed.as_deref()));
+    }
+}
+
+/// Where threads are, in words.
+pub(super) fn place(processors: Option<&str>) -> String {
+    match processors {
+        None => "on any processor".to_owned(),
+        Some(listed) => format!("kept to processor {listed}"),
     }
 }
 

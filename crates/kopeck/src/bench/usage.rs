@@ -1,4 +1,4 @@
-//! Owns what a process has used: processor time, bytes written, memory.
+//! Owns what the system says of a process: what it has used, and where a thread of it is kept.
 //!
 //! Never: a guess. Where the system has no `/proc`, the figures are not there. Bounds: three small
 //! files a reading.
@@ -84,8 +84,7 @@ pub(super) fn memory_peak_bytes(process: &str) -> Option<u64> {
 pub(super) fn kept_to(process: &str) -> Option<String> {
     let processors = |file: &str| {
         let status = read(process, file)?;
-        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-        Some(list.trim().to_owned())
+        word(&status, "Cpus_allowed_list:").map(str::to_owned)
     };
     let all = processors("status")?;
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten();
@@ -106,8 +105,13 @@ fn processor(stat: &str) -> Option<Duration> {
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {
+    word(text, name)?.parse().ok()
+}
+
+/// What stands behind a name, up to the next blank.
+fn word<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
-    rest.split_whitespace().next()?.parse().ok()
+    rest.split_whitespace().next()
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 
 mod interrupts;
 
-use std::io;
 use std::path::Path;
 use std::str::FromStr;
+use std::{fmt, io};
 
 use self::interrupts::processor_of_the_disk;
 
@@ -23,6 +23,15 @@ impl FromStr for Processors {
             return Ok(Self::default());
         }
         text.split(',').map(parse_processor).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl fmt::Display for Processors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("any");
+        }
+        f.write_str(&self.0.iter().map(usize::to_string).collect::<Vec<_>>().join(","))
     }
 }
 

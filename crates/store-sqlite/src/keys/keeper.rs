@@ -142,8 +142,8 @@ fn due(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
 }
 
 /// How many of the newest runs are to become one, by their sizes, oldest first: the most, but at least
-/// [`MERGED_RUNS_MIN`], of which the oldest is no more than that part of all. But where many small ones have piled up, those
-/// first: that is soon done, and the rest may take long.
+/// [`MERGED_RUNS_MIN`], of which the oldest is no more than that part of all. But where many small ones have
+/// piled up, those first: that is soon done, and the rest may take long.
 fn due_count(sizes: &[u64]) -> usize {
     let newest = || {
         (1_usize..).zip(sizes.iter().rev()).scan(0, |sum, (count, size)| {
@@ -215,6 +215,11 @@ mod tests {
         Keeper { shelf: Arc::new(shelf), connection, horizon }
     }
 
+    fn entries(run: &Run) -> Vec<Entry> {
+        let mut reader = run.read();
+        std::iter::from_fn(|| reader.next().unwrap()).collect()
+    }
+
     fn sizes(keeper: &Keeper) -> Vec<u64> {
         keeper.shelf.view().runs.iter().map(|run| run.entries / RUN_ENTRIES).collect()
     }
@@ -276,10 +281,9 @@ mod tests {
         keeper.merge(&keeper.shelf.view().runs, Place::default()).unwrap();
         assert_eq!(sizes(&keeper), [5]);
         let run = keeper.shelf.view().runs.first().cloned().unwrap();
-        let mut reader = run.read();
         let mut rows = Vec::new();
         let mut last = 0;
-        while let Some(entry) = reader.next().unwrap() {
+        for entry in entries(&run) {
             assert!(last < entry.mark);
             last = entry.mark;
             rows.push(entry.row.number());
@@ -331,9 +335,6 @@ mod tests {
         keeper.merge_due(None, horizon).unwrap();
         let run = keeper.shelf.view().runs.first().cloned().unwrap();
         assert_eq!((run.entries, run.span.forgotten), (2_500, horizon));
-        let mut reader = run.read();
-        while let Some(entry) = reader.next().unwrap() {
-            assert!(!entry.row.is_within(horizon));
-        }
+        assert!(entries(&run).iter().all(|entry| !entry.row.is_within(horizon)));
     }
 }
