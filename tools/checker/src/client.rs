@@ -80,6 +80,15 @@ pub enum Reply {
     },
 }
 
+/// What came of an operation of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchItem {
+    /// The operation's place in the order of all.
+    pub operation_id: u64,
+    /// The service says that this was the answer to an earlier request.
+    pub replayed: bool,
+}
+
 /// A page of a wallet's history as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
@@ -264,6 +273,26 @@ impl Session {
         }
     }
 
+    /// Sends a batch, whose operations are given as JSON with commas between, once. `None`: it may have been done
+    /// or not.
+    ///
+    /// # Errors
+    /// When the answer is not that all of them are done.
+    pub async fn batch(&self, operations: &str) -> anyhow::Result<Option<Vec<BatchItem>>> {
+        let url = format!("{}/api/transfers/batch", self.http.address.get());
+        let body = format!(r#"{{"mode":"independent","operations":[{operations}]}}"#);
+        let sent = self.http.client.post(url).header(COOKIE, &self.cookie);
+        let sent = sent.header(CONTENT_TYPE, "application/json").body(body).send();
+        match whole(sent.await).await {
+            Ok(answer) if answer.status >= 500 => Ok(None),
+            Ok(answer) => read_batch(&answer.text).map(Some).with_context(|| {
+                let beginning: String = answer.text.chars().take(500).collect();
+                format!("a batch was answered: {} {beginning}", answer.status)
+            }),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Reads a page of the own wallet's history.
     pub async fn page(&self, limit: usize, cursor: Option<&str>) -> Result<Page, Unread> {
         let url = self.http.address.get();
@@ -359,6 +388,29 @@ fn read_reply(answer: &Whole) -> Reply {
 }
 
 #[derive(Deserialize)]
+struct BatchBody<'b> {
+    #[serde(borrow)]
+    results: Vec<BatchItemBody<'b>>,
+}
+
+#[derive(Deserialize)]
+struct BatchItemBody<'b> {
+    status: &'b str,
+    operation_id: u64,
+    #[serde(default)]
+    replayed: bool,
+}
+
+fn read_batch(text: &str) -> anyhow::Result<Vec<BatchItem>> {
+    let BatchBody { results } = serde_json::from_str(text)?;
+    let items = results.into_iter().map(|BatchItemBody { status, operation_id, replayed }| {
+        anyhow::ensure!(status == "OK", "operation {operation_id} is {status}");
+        Ok(BatchItem { operation_id, replayed })
+    });
+    items.collect()
+}
+
+#[derive(Deserialize)]
 struct PageBody<'b> {
     wallet_id: u64,
     #[serde(borrow)]
@@ -432,6 +484,18 @@ mod tests {
         for (status, text) in [(200, ""), (200, rounded.as_str()), (401, ""), (302, ""), (422, "")]
         {
             assert!(matches!(reply(status, text), Reply::Odd { .. }), "{status} {text}");
+        }
+    }
+
+    #[test]
+    fn what_a_batch_says() {
+        let done = r#"{"status":"OK","results":[{"status":"OK","operation_id":7,"balance":0.01},
+            {"status":"OK","operation_id":3,"replayed":true}]}"#;
+        let items = [(7, false), (3, true)];
+        let items = items.map(|(operation_id, replayed)| BatchItem { operation_id, replayed });
+        assert_eq!(read_batch(done).unwrap(), items);
+        for odd in ["", "{}", &done.replace("OK\",\"operation_id\":3", "refused\",\"code\":\"x")] {
+            assert!(read_batch(odd).is_err(), "{odd}");
         }
     }
 

@@ -50,5 +50,6 @@ campaigns! {
     clock_a_day_off: Clock,
     bad_network: Network,
     bursts_on_one_wallet: Burst,
+    dead_while_keys_are_merged: KeyFiles,
     wrong_logins_beside_transfers: Logins,
 }

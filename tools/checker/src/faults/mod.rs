@@ -10,6 +10,7 @@ mod burst;
 mod clock;
 mod full_disk;
 mod io_error;
+mod key_files;
 mod kill;
 mod logins;
 mod network;
@@ -101,6 +102,8 @@ pub enum Campaign {
     Network,
     /// 64 orders at once through one wallet, with duplicate keys. A round is one burst.
     Burst,
+    /// Killed, or the power goes, while files of keys are written and merged. A round is one of these.
+    KeyFiles,
     /// 500 wrong logins a second while transfers go on. A round is some seconds of them.
     Logins,
 }
@@ -125,6 +128,7 @@ impl Campaign {
             Self::Clock => (2, 20),
             Self::Network => (10, 600),
             Self::Burst => (50, 5_000),
+            Self::KeyFiles => (3, 100),
             Self::Logins => (1, 20),
         };
         match form {
@@ -144,7 +148,7 @@ impl Campaign {
 
     fn needs(self) -> &'static [Need] {
         match self {
-            Self::PowerCut | Self::RetryThenCut => &[Need::PowerDisk],
+            Self::PowerCut | Self::RetryThenCut | Self::KeyFiles => &[Need::PowerDisk],
             Self::IoError => &[Need::Strace, Need::PowerDisk],
             Self::FullDisk => &[Need::SmallDisk],
             Self::Clock => &[Need::Faketime],
@@ -170,6 +174,7 @@ impl Campaign {
             Self::Clock => clock::run(plan).await,
             Self::Network => network::run(plan).await,
             Self::Burst => burst::run(plan).await,
+            Self::KeyFiles => key_files::run(plan).await,
             Self::Logins => logins::run(plan).await,
         }
     }
