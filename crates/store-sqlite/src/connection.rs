@@ -12,7 +12,9 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::{OpenError, directory, log, schema};
+use crate::log::{self, Found};
+use crate::rewrite::rewrite;
+use crate::{OpenError, directory, schema};
 
 /// The page size of a new data file, in bytes.
 const PAGE_BYTES: i64 = 4_096;
@@ -41,7 +43,7 @@ pub(crate) fn make_file(file: &Path) -> Result<(), OpenError> {
 }
 
 /// Refuses a log that lost acknowledged operations: SQLite would say nothing and go on without them.
-pub(crate) fn inspect_log(file: &Path) -> Result<(), OpenError> {
+pub(crate) fn inspect_log(file: &Path) -> Result<Found, OpenError> {
     let log = beside(file, "-wal");
     let inspected = log::inspect(&log);
     inspected
@@ -62,7 +64,7 @@ pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
     match inspect_log(&directory::file(data)) {
         // Somebody who came meanwhile has written to it.
         Err(OpenError::LogDamaged(_)) if in_use()? => Ok(()),
-        inspected => inspected,
+        inspected => inspected.map(drop),
     }
 }
 
@@ -105,20 +107,19 @@ pub(crate) fn connect_to_read(file: &Path) -> Result<Connection, OpenError> {
 }
 
 /// Makes everything that was found durable: a process that was killed may have written without
-/// having synced, and nobody may be told of what a power cut could still take back.
-///
-/// The log itself is synced first. Then its content goes into the data file, unless there is no
-/// room for it, or another program, a backup say, stays on an old state: the log keeps it, and
-/// reads need no more than that. Nobody is waited for.
-pub(crate) fn make_durable(connection: &Connection, file: &Path) -> Result<(), OpenError> {
-    let log = beside(file, "-wal");
-    match File::open(&log) {
-        Ok(found) => {
-            found.sync_all().map_err(|error| OpenError::Unusable { path: log, error })?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(OpenError::Unusable { path: log, error }),
+/// having synced, one that halted may have been told that a sync failed, and nobody may be told of what a
+/// power cut could still take back. Before SQLite opens the file.
+pub(crate) fn make_durable(file: &Path, found: Found) -> Result<(), OpenError> {
+    match rewrite(file, found) {
+        // Whoever overwrites needs room on some file systems.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+        written => written.map_err(|error| OpenError::Unusable { path: file.to_owned(), error }),
     }
+}
+
+/// Moves what the log has into the data file, unless there is no room for it, or another program, a backup
+/// say, stays on an old state: the log keeps it, and reads need no more than that. Nobody is waited for.
+pub(crate) fn empty_log(connection: &Connection) -> Result<(), OpenError> {
     connection.busy_timeout(Duration::ZERO)?;
     let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
     connection.busy_timeout(BUSY_WAIT_MAX)?;

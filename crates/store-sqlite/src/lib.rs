@@ -35,6 +35,7 @@ mod readers;
 mod receipts;
 mod recovery;
 mod restore;
+mod rewrite;
 mod rows;
 mod schema;
 mod store;

@@ -7,14 +7,16 @@
 //! SQLite takes the log up to the first frame whose checksum does not fit, and silently forgets the
 //! rest: after a crash that is the batch that was being written. But the engine writes a batch only when
 //! the one before it is on the disk. So if a whole batch stands behind the first frame that does not
-//! fit, and anything after it, then that batch had been acknowledged, and the frame was damaged later.
+//! fit, and a frame that was written after it, then that batch had been acknowledged, and the frame was
+//! damaged later. That a frame was written after another is told by its checksum, which goes on from that
+//! one's: where a batch was refused because the disk was full, its frames are left behind the end.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-const HEADER_BYTES: usize = 32;
-const FRAME_HEADER_BYTES: usize = 24;
+pub(crate) const HEADER_BYTES: usize = 32;
+pub(crate) const FRAME_HEADER_BYTES: usize = 24;
 /// The last bit says that checksums are over big-endian words.
 const MAGIC: u32 = 0x377f_0682;
 
@@ -28,22 +30,35 @@ pub(crate) struct LogDamage {
     pub(crate) frame: u64,
 }
 
+/// What SQLite will take of a log.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Frames up to the end of the last whole batch.
+    pub(crate) frames: u64,
+    /// What a frame holds; 0 without a log.
+    pub(crate) page_bytes: usize,
+}
+
 /// Looks for acknowledged batches behind the first damage.
-pub(crate) fn inspect(log: &Path) -> io::Result<Result<(), LogDamage>> {
+pub(crate) fn inspect(log: &Path) -> io::Result<Result<Found, LogDamage>> {
     let file = match File::open(log) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(Found::default())),
         Err(error) => return Err(error),
     };
     let mut log = BufReader::with_capacity(1 << 20, file);
     let mut header = [0; HEADER_BYTES];
     if !fill(&mut log, &mut header)? || header == [0; HEADER_BYTES] {
-        return Ok(Ok(()));
+        return Ok(Ok(Found::default()));
     }
     let Some(header) = Header::read(&header) else { return Ok(Err(LogDamage { frame: 0 })) };
     let mut frame = vec![0; FRAME_HEADER_BYTES + header.page_bytes];
-    let mut running = Some(header.checksum);
-    let (mut number, mut damaged, mut commits_behind) = (0, None, false);
+    let mut found = Found { frames: 0, page_bytes: header.page_bytes };
+    // The checksums that a frame goes on from: that of all before it; behind a damage, those of a whole
+    // batch's last frame, as it says them, and as they are if it says them wrongly.
+    let mut before = [Some(header.checksum), None];
+    let mut damaged = None;
+    let mut number = 0;
     while fill(&mut log, &mut frame)? {
         number += 1;
         let Some((head, page)) = frame.split_at_checked(FRAME_HEADER_BYTES) else { break };
@@ -52,21 +67,30 @@ pub(crate) fn inspect(log: &Path) -> io::Result<Result<(), LogDamage>> {
             // Left over from before the log began anew, as all are behind the end. Of the batch that
             // was being written, a frame may be such a one and a later one not.
             damaged.get_or_insert(number);
+            before = [None, None];
             continue;
         }
-        if commits_behind {
-            return Ok(Err(LogDamage { frame: damaged.unwrap_or(number) }));
-        }
-        running = running.filter(|_| damaged.is_none()).and_then(|sum| {
-            let sum = header.sum(header.sum(sum, head.get(..8)?), page);
-            (sum == [sum_1, sum_2]).then_some(sum)
-        });
-        if running.is_none() {
-            damaged.get_or_insert(number);
-            commits_behind |= commit != 0;
+        let told = [sum_1, sum_2];
+        let sums = before.map(|sum| Some(header.sum(header.sum(sum?, head.get(..8)?), page)));
+        let follows = sums.contains(&Some(told));
+        match damaged {
+            Some(frame) if follows => return Ok(Err(LogDamage { frame })),
+            None if follows => {
+                before = [Some(told), None];
+                if commit != 0 {
+                    found.frames = number;
+                }
+            }
+            _ => {
+                let is_first = damaged.is_none();
+                damaged.get_or_insert(number);
+                let [computed, _] = sums;
+                let is_end = commit != 0;
+                before = [is_end.then_some(told), computed.filter(|_| is_first && is_end)];
+            }
         }
     }
-    Ok(Ok(()))
+    Ok(Ok(found))
 }
 
 /// Whether there was enough to fill the buffer.
@@ -127,8 +151,9 @@ mod tests {
 
     use super::*;
 
-    /// A log of so many batches, as it stands after a crash.
-    fn log_of(batches: usize) -> (tempfile::TempDir, PathBuf) {
+    const FRAME_BYTES: usize = FRAME_HEADER_BYTES + 4_096;
+
+    fn database() -> (tempfile::TempDir, Connection) {
         let dir = tempfile::TempDir::new().unwrap();
         let connection = Connection::open(dir.path().join("db")).unwrap();
         connection
@@ -136,26 +161,99 @@ mod tests {
                 "PRAGMA journal_mode = wal; CREATE TABLE t (a); PRAGMA wal_checkpoint(TRUNCATE);",
             )
             .unwrap();
-        for batch in 0..batches {
-            connection.execute("INSERT INTO t VALUES (?)", [batch]).unwrap();
-        }
-        let crashed = dir.path().join("crashed");
-        std::fs::copy(dir.path().join("db-wal"), &crashed).unwrap();
+        (dir, connection)
+    }
+
+    fn insert(connection: &Connection, value: usize) {
+        connection.execute("INSERT INTO t VALUES (?)", [value]).unwrap();
+    }
+
+    /// The log as it stands after a crash.
+    fn crashed(dir: &Path) -> PathBuf {
+        let crashed = dir.join("crashed");
+        std::fs::copy(dir.join("db-wal"), &crashed).unwrap();
+        crashed
+    }
+
+    /// A log of so many batches, as it stands after a crash.
+    fn log_of(batches: usize) -> (tempfile::TempDir, PathBuf) {
+        let (dir, connection) = database();
+        (0..batches).for_each(|batch| insert(&connection, batch));
+        let crashed = crashed(dir.path());
         (dir, crashed)
+    }
+
+    fn frames(log: &Path) -> u64 {
+        inspect(log).unwrap().unwrap().frames
+    }
+
+    #[test]
+    fn what_a_refused_batch_has_left_behind_the_end_was_not_acknowledged() {
+        let (dir, connection) = database();
+        // As on a full disk: it is in the log with most of its frames, and rolled back.
+        connection.execute_batch("PRAGMA cache_size = 1; BEGIN; CREATE TABLE u (a);").unwrap();
+        for _ in 0..40 {
+            connection.execute("INSERT INTO u VALUES (zeroblob(4000))", ()).unwrap();
+        }
+        connection.execute_batch("ROLLBACK").unwrap();
+        (0..3).for_each(|batch| insert(&connection, batch));
+        let log = crashed(dir.path());
+        let whole = std::fs::read(&log).unwrap();
+        assert!(whole.len() > HEADER_BYTES + 10 * FRAME_BYTES, "nothing was left behind");
+        assert_eq!(frames(&log), 3);
+        let left_behind = &whole[HEADER_BYTES + 3 * FRAME_BYTES..];
+        let salts = |frame: &[u8]| frame[8..16].to_vec();
+        assert_eq!(salts(left_behind), salts(&whole[HEADER_BYTES..]), "it is of this very log");
+        // The last batch is not whole: killed between its head and its page, or the power went.
+        for at in [FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + 4_000] {
+            let mut torn = whole.clone();
+            torn[HEADER_BYTES + 2 * FRAME_BYTES + at] ^= 0x40;
+            std::fs::write(&log, &torn).unwrap();
+            assert_eq!(frames(&log), 2);
+        }
+        // But what stands behind a damage and goes on is told of.
+        let mut damaged = whole;
+        damaged[HEADER_BYTES + FRAME_BYTES + FRAME_HEADER_BYTES] ^= 0x40;
+        std::fs::write(&log, &damaged).unwrap();
+        assert_eq!(inspect(&log).unwrap(), Err(LogDamage { frame: 2 }));
+    }
+
+    #[test]
+    fn a_damage_within_a_batch_of_many_frames_is_told_of() {
+        let (dir, connection) = database();
+        connection.execute_batch("CREATE TABLE u (a);").unwrap();
+        let before = frames(&crashed(dir.path()));
+        connection
+            .execute_batch(
+                "BEGIN; WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20)
+                 INSERT INTO u SELECT zeroblob(4000) FROM n; COMMIT;",
+            )
+            .unwrap();
+        let all = frames(&crashed(dir.path()));
+        assert!(all > before + 20);
+        insert(&connection, 1);
+        let log = crashed(dir.path());
+        let whole = std::fs::read(&log).unwrap();
+        for frame in before..all {
+            let mut bad = whole.clone();
+            let at = usize::try_from(frame).unwrap();
+            bad[HEADER_BYTES + at * FRAME_BYTES + 100] ^= 0x40;
+            std::fs::write(&log, &bad).unwrap();
+            assert_eq!(inspect(&log).unwrap(), Err(LogDamage { frame: frame + 1 }));
+        }
     }
 
     #[test]
     fn only_the_last_batch_may_be_missing() {
         let (_dir, log) = log_of(5);
         let whole = std::fs::read(&log).unwrap();
-        let frame_bytes = FRAME_HEADER_BYTES + 4_096;
-        assert_eq!(whole.len(), HEADER_BYTES + 5 * frame_bytes);
-        assert_eq!(inspect(&log).unwrap(), Ok(()));
+        assert_eq!(whole.len(), HEADER_BYTES + 5 * FRAME_BYTES);
+        assert_eq!(frames(&log), 5);
         for at in 0..whole.len() {
             // All bytes of the heads, and some of the pages.
             let (frame, within) = match at.checked_sub(HEADER_BYTES) {
                 None => (0, at),
-                Some(at) => (1 + at / frame_bytes, at % frame_bytes),
+                Some(at) => (1 + at / FRAME_BYTES, at % FRAME_BYTES),
             };
             if frame > 0 && within >= FRAME_HEADER_BYTES && !at.is_multiple_of(97) {
                 continue;
@@ -178,8 +276,9 @@ mod tests {
         let whole = std::fs::read(&log).unwrap();
         for length in (0..whole.len()).step_by(61) {
             std::fs::write(&log, &whole[..length]).unwrap();
-            assert_eq!(inspect(&log).unwrap(), Ok(()), "{length}");
+            let taken = length.saturating_sub(HEADER_BYTES) / FRAME_BYTES;
+            assert_eq!(frames(&log), taken as u64, "{length}");
         }
-        assert_eq!(inspect(Path::new("/nowhere/log")).unwrap(), Ok(()));
+        assert_eq!(inspect(Path::new("/nowhere/log")).unwrap(), Ok(Found::default()));
     }
 }

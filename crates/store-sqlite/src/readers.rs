@@ -118,8 +118,14 @@ fn within_one_state<T>(
 ) -> Result<T, ReadError> {
     connection.prepare_cached("BEGIN")?.execute(())?;
     let result = read(connection);
-    connection.prepare_cached("COMMIT")?.execute(())?;
-    result
+    // After a disk that cannot be read, SQLite has ended the transaction by itself: what it would say of a second
+    // end must not stand in the place of what was found wrong.
+    let ended = if connection.is_autocommit() {
+        Ok(())
+    } else {
+        connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute(())).map(drop)
+    };
+    result.and_then(|value| Ok(ended.map(|()| value)?))
 }
 
 /// A wallet with a page of its history.
@@ -222,4 +228,38 @@ pub(crate) fn transfer(
     let verified = links.verify(connection, &kept)?;
     verified.map_err(|damage| ReadError::Damaged(damage.to_string()))?;
     Ok(Some(kept.transfer))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use rusqlite::ffi;
+
+    use super::*;
+
+    fn failed(code: i32) -> ReadError {
+        ReadError::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+
+    #[test]
+    fn what_a_read_found_is_told_though_sqlite_has_ended_its_transaction() {
+        let connection = Connection::open_in_memory().unwrap();
+        for ended_before in [true, false] {
+            let read = |connection: &Connection| -> Result<(), ReadError> {
+                if ended_before {
+                    connection.execute_batch("ROLLBACK")?;
+                }
+                Err(failed(ffi::SQLITE_IOERR_READ))
+            };
+            let error = within_one_state(&connection, read).err().unwrap();
+            let alarms = AtomicUsize::new(0);
+            report(error, &|_| {
+                alarms.fetch_add(1, Relaxed);
+            });
+            assert_eq!(alarms.into_inner(), 1, "{ended_before}");
+            assert!(connection.is_autocommit(), "{ended_before}");
+        }
+    }
 }

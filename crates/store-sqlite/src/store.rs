@@ -230,7 +230,7 @@ impl SqliteStore {
         if let Some(leftover) = directory::leftover(&options.dir).map_err(unusable)? {
             return Err(OpenError::DataFileGone(leftover));
         }
-        connection::inspect_log(&file)?;
+        connection::make_durable(&file, connection::inspect_log(&file)?)?;
         connection::make_file(&file)?;
         let mut connection = connect_to_write(&file)?;
         let created = schema::migrate(&mut connection, options.currency, now().micros())?;
@@ -238,7 +238,7 @@ impl SqliteStore {
         if let Some(asked) = options.currency.filter(|asked| *asked != currency) {
             return Err(OpenError::CurrencyDiffers { file: currency, asked });
         }
-        connection::make_durable(&connection, &file)?;
+        connection::empty_log(&connection)?;
         directory.sync()?;
         let heads = Arc::new(Heads::new());
         let links = Links::of(&connection, currency)?;
