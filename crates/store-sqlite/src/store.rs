@@ -246,11 +246,7 @@ impl SqliteStore {
         let window = schema::key_window(&connection, options.key_window)?;
         let keys = Keys::open(&options.dir, &connection, links, window)
             .map_err(|error| OpenError::Keys(error.to_string()))?;
-        let keeper = Keeper {
-            shelf: keys.shelf(),
-            connection: connect_to_read(&file)?,
-            horizon: Horizon { window },
-        };
+        let keeper = Keeper::new(keys.shelf(), connect_to_read(&file)?, Horizon { window });
         let latest = recovery::latest(&connection)?;
         let recovered = Recovered {
             created,

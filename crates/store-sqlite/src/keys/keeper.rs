@@ -5,12 +5,13 @@
 //! than a third of all that are newer, but for the three newest, so there are few: of full tables at most 20 with 50
 //! million entries; also while a merge goes on, between whose entries those that came after are merged.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -27,6 +28,8 @@ const PILE_RUNS_MIN: usize = 8;
 const PILE_SHARE: u64 = 8;
 /// How long to wait before the disk is tried again when it is full.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
+/// How long no merge is tried after one for which there was no room though there had seemed to be.
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(60);
 
 /// The thread's state.
 pub(crate) struct Keeper {
@@ -34,9 +37,14 @@ pub(crate) struct Keeper {
     /// Reads only.
     pub(crate) connection: Connection,
     pub(crate) horizon: Horizon,
+    no_merge_until: Cell<Option<Instant>>,
 }
 
 impl Keeper {
+    pub(crate) fn new(shelf: Arc<Shelf>, connection: Connection, horizon: Horizon) -> Self {
+        Self { shelf, connection, horizon, no_merge_until: Cell::new(None) }
+    }
+
     /// Works until the shelf is closed, or until the storage fails: then with the reason.
     pub(crate) fn run(&self) -> Result<(), String> {
         loop {
@@ -48,7 +56,6 @@ impl Keeper {
                     }
                 }
                 Err(error) if error.is_full_disk() => {
-                    // Without room for a merge there are more runs: that holds nobody up.
                     self.shelf.set_disk_full(self.shelf.view().frozen.is_some());
                     std::thread::sleep(FULL_DISK_PAUSE);
                     if self.shelf.is_closed() {
@@ -84,10 +91,22 @@ impl Keeper {
                 }
             };
             match newer.and_then(due) {
-                Some(inputs) if !self.shelf.is_closed() => self.merge(&inputs, horizon)?,
+                Some(inputs) if !self.shelf.is_closed() && self.has_room(&inputs)? => {
+                    self.merge(&inputs, horizon)?;
+                }
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Without room for a merge there are more runs, which costs looks. Tried nevertheless, it would fill the disk
+    /// again and again, and others would be refused for want of the room that it gives back.
+    fn has_room(&self, inputs: &[Arc<Run>]) -> Result<bool, ShelfError> {
+        if self.no_merge_until.get().is_some_and(|until| Instant::now() < until) {
+            return Ok(false);
+        }
+        let bytes = inputs.iter().map(|run| run.bytes).sum();
+        Ok(self.shelf.has_room(bytes)?)
     }
 
     /// Makes one run of several that join, without what is older than the window.
@@ -126,6 +145,11 @@ impl Keeper {
             Ok(merged) => merged,
             // The service stops: the inputs are as good.
             Err(ShelfError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {
+                return Ok(());
+            }
+            // Somebody else has taken the room, or it is less than the system says.
+            Err(error) if error.is_full_disk() => {
+                self.no_merge_until.set(Instant::now().checked_add(NO_ROOM_PAUSE));
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -212,7 +236,7 @@ mod tests {
             shelf.write_frozen().unwrap();
         }
         let horizon = Horizon { window: Duration::MAX };
-        Keeper { shelf: Arc::new(shelf), connection, horizon }
+        Keeper::new(Arc::new(shelf), connection, horizon)
     }
 
     fn entries(run: &Run) -> Vec<Entry> {
@@ -290,6 +314,19 @@ mod tests {
         }
         rows.sort_unstable();
         assert!(rows.into_iter().eq(1..=5 * RUN_ENTRIES));
+    }
+
+    #[test]
+    fn without_room_nothing_is_merged() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let keeper = keeper(dir.path(), 4);
+        assert!(!keeper.shelf.has_room(u64::MAX).unwrap());
+        keeper.no_merge_until.set(Instant::now().checked_add(NO_ROOM_PAUSE));
+        keeper.merge_due(None, Place::default()).unwrap();
+        assert_eq!(sizes(&keeper), [1, 1, 1, 1]);
+        keeper.no_merge_until.set(Some(Instant::now()));
+        keeper.merge_due(None, Place::default()).unwrap();
+        assert_eq!(sizes(&keeper), [4]);
     }
 
     #[test]

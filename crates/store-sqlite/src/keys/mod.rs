@@ -123,6 +123,7 @@ impl Keys {
 
     fn fill(&mut self, connection: &Connection) -> Result<(), ShelfError> {
         let mut link = chain::link(connection, self.committed.operation)?.unwrap_or_default();
+        let mut patience = 0;
         let mut refusals = connection.prepare(
             "SELECT refusal_id, debit_wallet_id, idempotency_key FROM refusal
              WHERE refusal_id > ? ORDER BY refusal_id",
@@ -134,7 +135,7 @@ impl Keys {
             let mark = self.links.marker().mark(row.get(1)?, key);
             self.remember(Entry { mark, row: RowRef::refusal(number) });
             self.now.refusal = number;
-            self.freeze_if_full(link)?;
+            self.freeze_if_full(link, &mut patience)?;
         }
         let mut transfers = connection.prepare(
             "SELECT operation_id, debit_wallet_id, idempotency_key, chain FROM transfer
@@ -149,21 +150,26 @@ impl Keys {
             }
             self.now.operation = number;
             link = row.get::<_, i64>(3)?.cast_unsigned();
-            self.freeze_if_full(link)?;
+            self.freeze_if_full(link, &mut patience)?;
         }
         self.commit(link);
         Ok(())
     }
 
-    /// Makes a run of a full table; at a start there is nobody else yet to do it.
-    fn freeze_if_full(&mut self, link: Link) -> Result<(), ShelfError> {
+    /// Makes a run of a full table; at a start there is nobody else yet to do it. Where there was no room for one, it
+    /// is not tried again for each row that comes after it: `patience` tells for how many it is not.
+    fn freeze_if_full(&mut self, link: Link, patience: &mut usize) -> Result<(), ShelfError> {
         if !self.is_full() {
+            return Ok(());
+        }
+        if let Some(rows) = patience.checked_sub(1) {
+            *patience = rows;
             return Ok(());
         }
         self.commit(link);
         match self.shelf.write_frozen() {
             // The table stays in memory: reads must go on, and it is tried again later.
-            Err(error) if error.is_full_disk() => {}
+            Err(error) if error.is_full_disk() => *patience = RECENT_ENTRIES_MAX,
             written => written?,
         }
         self.look_at_shelf();

@@ -116,6 +116,8 @@ pub(crate) struct Run {
     path: PathBuf,
     pub(crate) span: Span,
     pub(crate) entries: u64,
+    /// How large the file is.
+    pub(crate) bytes: u64,
     /// The first mark of each block.
     firsts: Vec<u64>,
     filter: Filter,
@@ -150,7 +152,7 @@ impl Run {
         let firsts = firsts.iter().map(|word| u64::from_le_bytes(*word)).collect();
         let filter = Filter::of_words(filter);
         let Head { span, entries, .. } = head;
-        Ok(Self { file, path: path.to_owned(), span, entries, firsts, filter })
+        Ok(Self { file, path: path.to_owned(), span, entries, bytes: length, firsts, filter })
     }
 
     pub(crate) fn path(&self) -> &Path {

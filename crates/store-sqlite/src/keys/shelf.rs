@@ -41,6 +41,9 @@ pub(super) struct View {
     pub(super) runs: Vec<Arc<Run>>,
 }
 
+/// A merge leaves at least so much of the disk free: about what the log grows to.
+const ROOM_LEFT_BYTES_MIN: u64 = 64 << 20;
+
 /// The runs, shared between the writer and the thread that keeps them.
 pub(crate) struct Shelf {
     dir: PathBuf,
@@ -347,6 +350,13 @@ impl Shelf {
         }
     }
 
+    /// Whether so many bytes may be written, and still there is room for the writer's own.
+    pub(super) fn has_room(&self, bytes: u64) -> io::Result<bool> {
+        let disk = rustix::fs::statvfs(&self.dir)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(free >= bytes.saturating_add(ROOM_LEFT_BYTES_MIN))
+    }
+
     /// Writes a file under another name, makes it durable, and only then gives it its own.
     pub(super) fn write(
         &self,
@@ -361,15 +371,15 @@ impl Shelf {
             let mut writer = Writer::begin(&unfinished, entries_max, filter_bits_max)?;
             fill(&mut writer)?;
             writer.finish(span)?;
-            Ok::<(), ShelfError>(())
+            Ok::<(), ShelfError>(fs::rename(&unfinished, &path)?)
         })();
         if let Err(error) = written {
             // It is in the way of nothing, and deleted at the next start at the latest.
             let _ = fs::remove_file(&unfinished);
             return Err(error);
         }
-        fs::rename(&unfinished, &path)?;
-        directory::sync(&self.dir)?;
+        // Whatever it is that such a sync says, nothing is tried a second time.
+        directory::sync(&self.dir).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Arc::new(Run::open(&path)?))
     }
 }
