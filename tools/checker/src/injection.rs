@@ -1,5 +1,5 @@
 //! Owns system calls that fail: the service runs under `strace`, which makes the N-th call of a kind
-//! on one file fail with EIO, without its having been carried out.
+//! on one file fail, without its having been carried out.
 //!
 //! Never: a tracer between us and the service. `strace -D` traces from the side, so the process that
 //! was started is the service itself. Bounds: one failure a thread and kind of call (strace counts
@@ -22,6 +22,8 @@ pub enum Calls {
     Syncs,
     /// `write`, `pwrite64` and `pwritev`.
     Writes,
+    /// `read` and `pread64`.
+    Reads,
 }
 
 impl Calls {
@@ -31,11 +33,21 @@ impl Calls {
         match self {
             Self::Syncs => "fsync,fdatasync",
             Self::Writes => "write,pwrite64,pwritev",
+            Self::Reads => "read,pread64",
+        }
+    }
+
+    /// How they fail. Of reads, as ext4 says it where its own tree is damaged: EIO SQLite takes for a damage of the
+    /// data file, and that is another way through the service.
+    fn error(self) -> &'static str {
+        match self {
+            Self::Syncs | Self::Writes => "EIO",
+            Self::Reads => "EUCLEAN",
         }
     }
 }
 
-/// The N-th of these calls on one of these files fails with EIO.
+/// The N-th of these calls on one of these files fails.
 #[derive(Debug, Clone)]
 pub struct Injection {
     /// The calls.
@@ -107,10 +119,12 @@ impl Injection {
         for file in &self.files {
             words.extend(["-P".into(), file.clone().into()]);
         }
-        // Both kinds are written down, so that one sees where a failure struck.
-        let all = format!("trace={},{}", Calls::Syncs.names(), Calls::Writes.names());
-        words.extend(["-e".into(), all.into()]);
-        words.extend(["-e".into(), format!("inject={names}:error=EIO:when={}", self.nth).into()]);
+        // These kinds are always written down, so that one sees where a failure struck.
+        let always = [Calls::Syncs, Calls::Writes].into_iter().filter(|calls| *calls != self.calls);
+        let traced = always.chain([self.calls]).map(Calls::names).collect::<Vec<_>>().join(",");
+        words.extend(["-e".into(), format!("trace={traced}").into()]);
+        let (error, nth) = (self.calls.error(), self.nth);
+        words.extend(["-e".into(), format!("inject={names}:error={error}:when={nth}").into()]);
         words
     }
 

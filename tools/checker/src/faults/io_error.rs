@@ -1,6 +1,6 @@
 //! A disk that breaks: the N-th sync, or the N-th write, fails with EIO and is not carried out; and
 //! then the power goes. For every N: over the first start ever, a start after a kill, some batches,
-//! and a checkpoint.
+//! and a checkpoint. And the N-th read, over a start and while statements are read.
 //!
 //! After the failure nothing more is acknowledged, and the service ends with a status that says so.
 //! (What were acknowledged after a failed sync would be lost with the power: the audit would say.)
@@ -23,6 +23,8 @@ use crate::service::{STOP_MAX, Setup, StartError};
 
 /// Acknowledgements that are waited for when no write to the batches' files fails any more.
 const BATCH_ACKNOWLEDGEMENTS: u64 = 6;
+/// The same while statements are read: some reads a hundred acknowledgements.
+const STATEMENT_ACKNOWLEDGEMENTS: u64 = 1_000;
 /// Few at a time make small batches, and these a long log: a checkpoint is due sooner.
 const CHECKPOINT_TASKS: usize = 3;
 /// How long it may take until a checkpoint is due.
@@ -38,6 +40,7 @@ enum Moment {
     Batch,
     Checkpoint,
     Stop,
+    Statement,
 }
 
 /// Runs it. A round is one failure; with a count, the greatest N of each sweep.
@@ -59,6 +62,9 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Tally> {
         for moment in [Moment::Start, Moment::Batch, Moment::Checkpoint, Moment::Stop] {
             sweep(&mut stage, &mut disk, home.path(), moment, calls).await?;
         }
+    }
+    for moment in [Moment::Start, Moment::Statement] {
+        sweep(&mut stage, &mut disk, home.path(), moment, Calls::Reads).await?;
     }
     let tally = stage.close().await?;
     Ok(home.keep_if_wrong(tally))
@@ -83,6 +89,7 @@ async fn sweep(
             Moment::Batch => in_batch(stage, &injection).await?,
             Moment::Checkpoint => in_checkpoint(stage, &injection).await?,
             Moment::Stop => at_stop(stage, &injection).await?,
+            Moment::Statement => in_statement(stage, &injection).await?,
         }
         let failed_call = injection.failed_call();
         let struck = failed_call.is_some();
@@ -113,10 +120,11 @@ async fn sweep(
 }
 
 /// Every N; in the short form only some of a checkpoint's hundreds of writes, each of which costs a
-/// load that makes a checkpoint due.
+/// load that makes a checkpoint due. Of reads, of which there is no end, only some.
 fn next(nth: u64, form: Form, moment: Moment, calls: Calls) -> u64 {
     let many = matches!((moment, calls), (Moment::Checkpoint | Moment::Stop, Calls::Writes));
-    if many && form == Form::Short { nth * 2 } else { nth + 1 }
+    let some = calls == Calls::Reads || many && form == Form::Short;
+    if some { nth * 2 } else { nth + 1 }
 }
 
 fn name(moment: Moment, calls: Calls) -> String {
@@ -208,6 +216,16 @@ async fn at_stop(stage: &mut Stage<'_>, injection: &Injection) -> anyhow::Result
     service.signal(Signal::TERM)?;
     let status = service.wait(STOP_MAX).await?;
     ensure!(status.is_some(), "asked to stop, it does not: {}", service.said());
+    drop(attached);
+    Ok(())
+}
+
+/// Pages of history are read meanwhile, by two threads; one of them meets a disk that cannot be read.
+async fn in_statement(stage: &mut Stage<'_>, injection: &Injection) -> anyhow::Result<()> {
+    let pid = stage.service()?.pid()?;
+    let attached = injection.attach(pid, "kopeck-reader-1").await?;
+    stage.begin_load(TASKS);
+    stage.acknowledges(STATEMENT_ACKNOWLEDGEMENTS).await?;
     drop(attached);
     Ok(())
 }
