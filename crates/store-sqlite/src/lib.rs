@@ -27,6 +27,7 @@ mod key_mark;
 mod keys;
 mod log;
 mod look_ahead;
+mod opening;
 mod people;
 #[cfg(feature = "planted-faults")]
 mod planted;
@@ -41,6 +42,7 @@ mod schema;
 mod store;
 mod sweep;
 mod swept;
+mod threads;
 mod work;
 mod writer;
 
@@ -49,7 +51,6 @@ pub use check::{Check, CheckError, Checked, Finding, Place, check, checkpoint};
 pub use copy::{Contents, CopyError, Done, Step, Unwatched, Watch};
 pub use directory::is_data_directory;
 pub use export::{Export, ExportError};
+pub use opening::{Deliver, Observer, OpenError, Options, Recovered, Unobserved, deliver_here};
 pub use restore::{Restore, restore};
-pub use store::{
-    Deliver, Observer, OpenError, Options, Recovered, SqliteStore, Unobserved, deliver_here,
-};
+pub use store::SqliteStore;

@@ -1,0 +1,160 @@
+//! Owns what opening the engine is told, what it found, and why it may fail.
+//!
+//! Never: the opening itself. Bounds: none of it lives on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ledger::{Currency, Damage};
+
+use crate::chain::ChainDamage;
+
+/// What the engine tells whoever measures it. Called on the engine's threads: must be quick.
+pub trait Observer: Send + Sync {
+    /// A batch of so many operations was made durable, or refused.
+    fn batch(&self, operations: usize, elapsed: Duration, committed: bool);
+    /// A checkpoint moved the write-ahead log into the data file.
+    fn checkpoint(&self, elapsed: Duration);
+}
+
+/// An observer that looks away.
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn batch(&self, _: usize, _: Duration, _: bool) {}
+    fn checkpoint(&self, _: Duration) {}
+}
+
+/// Runs the handing out of a batch's answers, somewhere, soon.
+pub type Deliver = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+
+/// How to open the engine.
+pub struct Options {
+    /// The data directory; made if it is not there.
+    pub dir: PathBuf,
+    /// The currency of all wallets. Written into a new file; another than the file's is refused.
+    /// `None` is the file's own, and there must be a file.
+    pub currency: Option<Currency>,
+    /// How many operations may wait before more are refused.
+    pub queue_operations_max: usize,
+    /// How long what was decided under an idempotency key is remembered, at least. Written into the
+    /// file; `None` is what it was there last.
+    pub key_window: Option<Duration>,
+    /// Who is told of batches and checkpoints.
+    pub observer: Arc<dyn Observer>,
+    /// Who wakes those who wait. A runtime wakes its own tasks much cheaper than the writer's thread
+    /// could, and the writer goes on meanwhile; [`deliver_here`] where there is none.
+    pub deliver: Deliver,
+}
+
+/// Hands answers out at once, on the writer's thread.
+#[must_use]
+pub fn deliver_here() -> Deliver {
+    Arc::new(|answers| answers())
+}
+
+/// What opening found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovered {
+    /// True when there was no data file.
+    pub created: bool,
+    /// How many wallets there are.
+    pub wallets: u64,
+    /// How many operations there are.
+    pub operations: u64,
+    /// How many of them were replayed because the wallet table lagged behind.
+    pub replayed: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Why the engine did not open. Each text is whole: what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the directory.
+    #[error(
+        "{0} is in use by another kopeck process; stop that one first, or choose another data directory"
+    )]
+    Locked(PathBuf),
+    /// The directory cannot be used.
+    #[error("the data directory {path} cannot be used: {error}")]
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The file is kept in another currency.
+    #[error(
+        "this data file is kept in {file}, not in {asked}; start with --currency {file}, or choose another data directory"
+    )]
+    CurrencyDiffers {
+        /// The file's.
+        file: Currency,
+        /// The one asked for.
+        asked: Currency,
+    },
+    /// There is no data file.
+    #[error("there is no data file in {0}")]
+    NotThere(PathBuf),
+    /// The file belongs to another program.
+    #[error("the data file is not kopeck's: it has tables, but not kopeck's mark")]
+    NotOurs,
+    /// The file was written by a newer kopeck.
+    #[error(
+        "the data file has version {file}; this kopeck knows versions up to {known}: use a newer kopeck"
+    )]
+    Newer {
+        /// The file's version.
+        file: usize,
+        /// The newest one known.
+        known: usize,
+    },
+    /// The file system cannot carry a write-ahead log.
+    #[error("{0} cannot have a write-ahead log: its file system does not support one")]
+    NoLog(PathBuf),
+    /// The file lacks the row that describes it.
+    #[error("the data file is damaged: it does not say its currency")]
+    Incomplete,
+    /// The wallet table has a gap.
+    #[error("the data file is damaged: the wallet table does not have wallet {0} in its place")]
+    WalletMissing(u64),
+    /// The wallet table says of a wallet what cannot be: the bank's is the first one, and wallet n is
+    /// user n's.
+    #[error("the data file is damaged: wallet {0} is kept as another kind, or as another user's")]
+    WalletChanged(u64),
+    /// The operation that the wallet table was written up to is not there.
+    #[error("the data file is damaged: operation {0} is missing")]
+    OperationMissing(u64),
+    /// The operations do not fit the rules.
+    #[error("the data file is damaged: {0}")]
+    Damaged(#[from] Damage),
+    /// A new file would be made where there was one.
+    #[error(
+        "there is no data file here, but {0}, which belongs to one: put the data file back, or restore \
+         a backup into an empty directory; to begin anew on purpose, move that file away first"
+    )]
+    DataFileGone(PathBuf),
+    /// The log lost what was acknowledged.
+    #[error(
+        "{0}; restore a backup, or keep what stands before the damage: `sqlite3 kopeck.db 'PRAGMA \
+         wal_checkpoint(TRUNCATE)'` in the data directory lets go of the rest"
+    )]
+    LogDamaged(String),
+    /// The chain over the book is broken.
+    #[error("the data file is damaged: {0}")]
+    ChainBroken(String),
+    /// The keys' files cannot be kept.
+    #[error("{0}")]
+    Keys(String),
+    /// SQLite failed.
+    #[error("the data file cannot be read: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+impl From<ChainDamage> for OpenError {
+    fn from(damage: ChainDamage) -> Self {
+        Self::ChainBroken(damage.to_string())
+    }
+}
