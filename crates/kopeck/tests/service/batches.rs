@@ -1,10 +1,17 @@
 //! Batches as one JSON object, as a client meets them.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Client, Service};
 
 const BATCH: &str = "/api/transfers/batch";
+
+/// Before this, what a client has done must have been seen. Far more than it takes.
+const SEEN_MAX: Duration = Duration::from_secs(30);
 
 async fn ask(client: &Client, mode: &str, operations: Value) -> Answer {
     client.post(BATCH, &json!({"mode": mode, "operations": operations})).await
@@ -233,6 +240,50 @@ async fn what_is_no_batch_is_refused() {
     nobody.expect_problem(401, "not_logged_in");
     anna.client.get(BATCH).await.expect_problem(405, "method_not_allowed");
     assert_eq!(anna.client.balance().await, "100.00");
+}
+
+/// A batch whose body does not come holds its place; who sends one too many is told what there is too
+/// much of.
+#[tokio::test]
+async fn sixteen_batches_of_one_user_at_a_time() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let boris = service.sign_up_with("boris", "100").await;
+    let claim = json!({"email": anna.email, "password": crate::harness::PASSWORD});
+    let logged_in = service.client().post("/api/login", &claim).await.expect_ok();
+    let cookie = logged_in.header("set-cookie").split(';').next().unwrap().to_owned();
+    let head = format!(
+        "POST {BATCH} HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\nexpect: 100-continue\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n"
+    );
+    let address = service.url().strip_prefix("http://").unwrap();
+    let hold = |_| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(SEEN_MAX)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        // The word to go on comes when the body is read, so the place is taken.
+        let mut word = [0; 25];
+        stream.read_exact(&mut word).unwrap();
+        assert_eq!(word, *b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream
+    };
+    let pay = async |client: &Client| {
+        ask(client, "atomic", json!([{"wallet_id": 1, "amount": 0.01}])).await
+    };
+    let mut held: Vec<_> = (0..15).map(hold).collect();
+    pay(&anna.client).await.expect_ok();
+    held.push(hold(15));
+    let refused = pay(&anna.client).await.expect_problem(503, "overloaded");
+    let detail = "at most 16 batches of one user at a time; nothing was done, try again";
+    assert_eq!(refused.body["detail"], detail);
+    assert_eq!(refused.header("retry-after"), "1");
+    pay(&boris.client).await.expect_ok();
+    drop(held);
+    // When the service sees that they are gone, is up to the machine.
+    let start = Instant::now();
+    while pay(&anna.client).await.status != 200 {
+        assert!(start.elapsed() < SEEN_MAX, "the places are not given back");
+    }
 }
 
 #[tokio::test]

@@ -107,7 +107,8 @@ async fn discard(mut body: Body) {
 /// for an operation; they are of one kind, so a name that was used for either is used. An atomic batch
 /// that cannot be done is answered with the problem of the first operation that cannot be, and its
 /// `index`; nothing of it is done, and nothing is kept under the keys of its operations. In an
-/// independent batch, an operation that is malformed has its own result.
+/// independent batch, an operation that is malformed has its own result. At most 16 batches of one user
+/// at a time, each until it is answered: one more is refused with `overloaded`.
 ///
 /// **As JSON Lines** (`application/jsonl`), without an end: an operation a line, each on its own. For
 /// each line comes a line of the answer, in order and with its `index` (blank lines do not count),

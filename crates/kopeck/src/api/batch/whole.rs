@@ -4,13 +4,15 @@
 //! Bounds: `batch_bytes_max` a body that comes within the body timeout, [`SUBMISSIONS_MAX`]
 //! operations, [`BODIES_MAX`](super::BODIES_MAX) of them at a time.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{LengthLimitError, Limited};
 use ledger::{
-    Batch, BatchKey, BatchMode, BatchOutcome, BatchRefusal, Fingerprint, IdempotencyKey, Outcome,
-    Rejection, SUBMISSIONS_MAX, Submission,
+    Batch, BatchKey, BatchMode, BatchOutcome, BatchRefusal, Fingerprint, IdempotencyKey,
+    LedgerError, Outcome, Rejection, SUBMISSIONS_MAX, Submission,
 };
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -22,6 +24,9 @@ use crate::body::read_whole;
 use crate::idempotency::Replayed;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
+
+/// When it is worth trying again, for who finds all places taken.
+const PLACE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A batch as it is written. [`BatchBody`](super::describe::BatchBody) describes it.
 #[derive(Debug, serde::Deserialize)]
@@ -100,10 +105,16 @@ pub(super) async fn answer(
     key: Option<IdempotencyKey>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let overloaded = || Problem::from(ledger::LedgerError::Overloaded);
-    let _turn = state.batches.turn(caller.user.id).ok_or_else(overloaded)?;
+    let too_many = |whose, max| {
+        let detail =
+            format!("at most {max} batches of {whose} at a time; nothing was done, try again");
+        Problem::new(Code::Overloaded).detail(detail).retry_after(PLACE_RETRY_AFTER)
+    };
+    let turn = state.batches.turn(caller.user.id);
+    let _turn = turn.ok_or_else(|| too_many("one user", super::BODIES_PER_USER_MAX))?;
     let place = tokio::time::timeout(super::PLACE_WAIT_MAX, state.batches.bodies.acquire()).await;
-    let _place = place.ok().and_then(Result::ok).ok_or_else(overloaded)?;
+    let place = place.ok().and_then(Result::ok);
+    let _place = place.ok_or_else(|| too_many("all users together", super::BODIES_MAX))?;
     let body = whole(state, body).await?;
     let Form { mode, submissions, refused, key } = read_form(state, caller, key, &body).await?;
     drop(body);
@@ -112,7 +123,7 @@ pub(super) async fn answer(
     } else {
         let room = state.batches.room(submissions.len());
         let room = tokio::time::timeout(super::PLACE_WAIT_MAX, room).await;
-        let _room = room.map_err(|_| overloaded())?;
+        let _room = room.map_err(|_| LedgerError::Overloaded)?;
         state.teller.submit_batch(Batch { mode, submissions, key }).await?
     };
     let replayed = outcome.replayed;
