@@ -19,7 +19,7 @@ use crate::{api, health, web};
 /// Every route there is.
 fn router(state: AppState) -> Router {
     Router::new()
-        .merge(api::routes())
+        .merge(api::routes(state.ledger.currency()))
         .route("/api", any(api::not_found))
         .route("/api/", any(api::not_found))
         .route("/api/{*rest}", any(api::not_found))

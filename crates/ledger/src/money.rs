@@ -1,7 +1,7 @@
 //! Owns exact money: currencies, amounts, balances, and their decimal text.
 //!
 //! Never: a float, a rounding, a silent wrap. Text is read digit by digit.
-//! Bounds: an amount and the magnitude of a balance have at most 15 significant digits, so that
+//! Bounds: an amount and the magnitude of a balance have at most 15 digits in minor units, so that
 //! what is sent survives a client that reads numbers as IEEE 754 doubles.
 
 use std::fmt;

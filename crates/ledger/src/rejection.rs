@@ -28,7 +28,10 @@ pub enum Rejection {
     #[error("the amount has more digits after the point than the currency")]
     AmountTooPrecise,
     /// The amount is above the greatest that one operation may move.
-    #[error("the amount is too large: at most 15 significant digits")]
+    #[error(
+        "the amount is too large: at most 15 digits, counted in the currency's smallest unit \
+         (9999999999999.99 where two stand after the point)"
+    )]
     AmountTooLarge,
     /// The details are longer than [`DETAILS_CHARS_MAX`](crate::DETAILS_CHARS_MAX).
     #[error("the details are too long: at most 200 characters")]
@@ -52,7 +55,10 @@ pub enum Rejection {
     #[error("the balance is smaller than the amount")]
     InsufficientFunds,
     /// A balance would pass the greatest magnitude that a wallet may hold.
-    #[error("the balance of a wallet would pass its limit of 15 significant digits")]
+    #[error(
+        "the balance of a wallet would pass its limit of 15 digits, counted in the currency's \
+         smallest unit"
+    )]
     BalanceLimit,
 }
 

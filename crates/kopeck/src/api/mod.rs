@@ -19,6 +19,7 @@ use axum::handler::Handler;
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Response};
+use ledger::Currency;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -43,8 +44,8 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
 const DOCS_PAGE: &str = include_str!("../../templates/docs.html");
 
 /// Every route of the API, and its description.
-pub(crate) fn routes() -> Router<AppState> {
-    let (routes, description) = OpenApiRouter::with_openapi(openapi::Description::openapi())
+pub(crate) fn routes(currency: Currency) -> Router<AppState> {
+    let (routes, mut description) = OpenApiRouter::with_openapi(openapi::Description::openapi())
         .routes(routes!(account::sign_up))
         .routes(routes!(account::log_in))
         .routes(routes!(account::log_out))
@@ -57,6 +58,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .routes(routes!(transfers::wallet_to_wallet))
         .routes(routes!(batch::batch))
         .split_for_parts();
+    openapi::bound_amounts(&mut description, currency);
     // The validator's badge would be another host's.
     let docs = SwaggerUi::new("/docs")
         .url("/api/openapi.json", description)

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use ledger::{MINOR_UNITS_MAX, Rejection};
+use ledger::{Amount, Currency, MINOR_UNITS_MAX, Rejection, Units};
 use serde_json::json;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
@@ -41,24 +41,38 @@ impl ToSchema for AmountText {
 
 impl PartialSchema for AmountText {
     fn schema() -> RefOr<Schema> {
-        // In the currency that has no digits after the point; in others the limit is lower.
+        Self::up_to(None)
+    }
+}
+
+impl AmountText {
+    fn up_to(max: Option<Units>) -> RefOr<Schema> {
+        // A double holds 15 digits, so it is the very number that the text is.
+        let maximum = max.and_then(|max| max.to_string().parse::<f64>().ok());
         let number = ObjectBuilder::new()
             .schema_type(Type::Number)
             .description(Some("A number."))
             .exclusive_minimum(Some(0))
-            .maximum(Some(MINOR_UNITS_MAX))
+            .maximum(maximum)
             .examples([json!(115.6)]);
         let text = ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some("A string."))
             .pattern(Some(r"^(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"))
             .examples([json!("115.60")]);
-        OneOfBuilder::new()
-            .description(Some("An amount: a JSON number, or a string of the same form."))
-            .item(number)
-            .item(text)
-            .into()
+        let mut description = "An amount: a JSON number, or a string of the same form.".to_owned();
+        if let Some(max) = max {
+            description += &format!(" At most {max}, either way: 15 digits.");
+        }
+        OneOfBuilder::new().description(Some(description)).item(number).item(text).into()
     }
+}
+
+/// Says what is the greatest amount: it depends on where the currency has its point.
+pub(super) fn bound_amounts(description: &mut utoipa::openapi::OpenApi, currency: Currency) {
+    let max = Amount::from_minor(MINOR_UNITS_MAX).ok().map(|max| max.in_units(currency));
+    let components = description.components.get_or_insert_default();
+    components.schemas.insert(AmountText::name().into_owned(), AmountText::up_to(max));
 }
 
 /// The header with the client's key.

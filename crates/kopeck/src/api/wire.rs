@@ -71,8 +71,8 @@ pub(crate) struct DepositBody<'b> {
     #[serde(borrow)]
     #[schema(value_type = u64, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 2)]
     wallet_id: &'b RawValue,
-    /// How much: more than zero, no more digits after the point than the currency has, at most 15
-    /// significant digits. Read exactly as it is written.
+    /// How much: more than zero, no more digits after the point than the currency has, and no more
+    /// than its greatest amount. Read exactly as it is written.
     #[serde(borrow)]
     #[schema(value_type = AmountText)]
     amount: &'b RawValue,
@@ -101,8 +101,8 @@ pub(crate) struct TransferBody<'b> {
     #[serde(borrow)]
     #[schema(value_type = u64, minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 2)]
     wallet_id: &'b RawValue,
-    /// How much: more than zero, no more digits after the point than the currency has, at most 15
-    /// significant digits. Read exactly as it is written.
+    /// How much: more than zero, no more digits after the point than the currency has, and no more
+    /// than its greatest amount. Read exactly as it is written.
     #[serde(borrow)]
     #[schema(value_type = AmountText)]
     amount: &'b RawValue,

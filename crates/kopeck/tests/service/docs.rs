@@ -84,6 +84,33 @@ async fn the_request_schemas_fit_the_examples() {
     assert!(fits("/api/signup", wanted));
 }
 
+/// Where the currency has its point decides which amount is the greatest.
+#[tokio::test]
+async fn the_greatest_amount_is_the_one_that_is_taken() {
+    for (currency, greatest, above) in [
+        ("RUB", "9999999999999.99", "10000000000000"),
+        ("JPY", "999999999999999", "1000000000000000"),
+        ("KWD", "999999999999.999", "1000000000000"),
+    ] {
+        let service = Service::start_with(&["--currency", currency]);
+        let anna = service.sign_up("anna").await;
+        let bank = service.bank().await;
+        let description = bank.get("/api/openapi.json").await.expect_ok().body;
+        let amount = &description["components"]["schemas"]["Amount"];
+        let said = amount["description"].as_str().unwrap();
+        assert!(said.contains(&format!("At most {greatest},")), "{said}");
+        let schema = jsonschema::validator_for(amount).unwrap();
+        let number = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert!(schema.is_valid(&number(greatest)) && !schema.is_valid(&number(above)), "{amount}");
+        let refused = bank.deposit(anna.wallet, above).await;
+        let refused = refused.expect_problem(422, "amount_too_large");
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(detail.contains("9999999999999.99 where two stand after the point"), "{detail}");
+        let paid = bank.deposit(anna.wallet, greatest).await.expect_ok();
+        assert_eq!(paid.number("balance"), greatest);
+    }
+}
+
 #[tokio::test]
 async fn the_pages_load_nothing_from_elsewhere() {
     let service = Service::start();
