@@ -11,6 +11,7 @@ mod receipts;
 mod statement;
 mod transfers;
 mod wallet;
+mod wallet_number;
 pub(crate) mod wire;
 
 use axum::Router;

@@ -3,6 +3,7 @@
 //! Never: a request's session, or what a body leads to. Bounds: linear but for the small number of
 //! fields.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use axum::body::Body;
@@ -96,16 +97,7 @@ pub(super) fn naive_money(
         }
         Err(_) => return None,
     };
-    let wallet = fields.raw("wallet_id")?;
-    // Zeros after the point leave a whole number whole.
-    let wallet = match wallet.split_once('.') {
-        Some((whole, fraction)) if fraction.chars().all(|digit| digit == '0') => whole,
-        _ => wallet,
-    };
-    let integer = wallet.strip_prefix('-').unwrap_or(wallet);
-    if integer.is_empty() || !integer.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
+    let wallet = naive_integer(fields.raw("wallet_id")?)?;
     let details = fields.text_or_null("details")?;
     let external_id = fields.text_or_null("external_id")?;
     let details = details.map(|details| details.trim().to_owned());
@@ -132,6 +124,30 @@ pub(super) fn naive_money(
         Ok(Order { to, amount, details, external_id })
     };
     Some(naive())
+}
+
+/// An integer written out, without zeros before it; `None` when it is none. The point is moved a digit at
+/// a time, and no further than beyond whatever a fuzzer writes.
+fn naive_integer(number: &str) -> Option<String> {
+    const MOVES_MAX: i64 = 200_000;
+    if !number.starts_with(|first: char| "-0123456789".contains(first)) {
+        return None;
+    }
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));
+    let mut before: VecDeque<char> = whole.chars().collect();
+    let mut after: VecDeque<char> = fraction.chars().collect();
+    let beyond = if exponent.starts_with('-') { -MOVES_MAX } else { MOVES_MAX };
+    let exponent = exponent.parse().unwrap_or(beyond).clamp(-MOVES_MAX, MOVES_MAX);
+    for _ in 0..exponent {
+        before.push_back(after.pop_front().unwrap_or('0'));
+    }
+    for _ in exponent..0 {
+        after.push_front(before.pop_back().unwrap_or('0'));
+    }
+    let digits: String = before.into_iter().skip_while(|digit| *digit == '0').collect();
+    after.iter().all(|digit| *digit == '0').then(|| format!("{sign}{digits}"))
 }
 
 fn is_visible(byte: u8) -> bool {

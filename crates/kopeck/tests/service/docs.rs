@@ -84,6 +84,57 @@ async fn the_request_schemas_fit_the_examples() {
     assert!(fits("/api/signup", wanted));
 }
 
+/// What the schema of a request takes, the service takes, and nothing else.
+#[tokio::test]
+async fn a_schema_and_the_service_take_the_same() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let description = anna.client.get("/api/openapi.json").await.expect_ok().body;
+    let batched = &description["components"]["schemas"]["BatchOperation"];
+    let path = "/api/wallet_to_wallet";
+    let single =
+        &description["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    let is_valid = |schema: &Value, body: &str| {
+        let whole = json!({"components": description["components"], "allOf": [schema]});
+        let body = serde_json::from_str(body).unwrap();
+        jsonschema::validator_for(&whole).unwrap().is_valid(&body)
+    };
+    for (fields, taken) in [
+        (r#""wallet_id": 1, "details": null"#, true),
+        (r#""wallet_id": 1.0"#, true),
+        (r#""wallet_id": 1e0"#, true),
+        (r#""wallet_id": 10e-1"#, true),
+        (r#""wallet_id": 15e-1"#, false),
+        (r#""wallet_id": 1.5"#, false),
+        (r#""wallet_id": null"#, false),
+        (r#""wallet_id": "1""#, false),
+        (r#""wallet_id": 1, "details": 1"#, false),
+    ] {
+        let body = format!(r#"{{{fields}, "amount": 0.01}}"#);
+        assert_eq!(is_valid(single, &body), taken, "{body}");
+        let answer = anna.client.post_text(path, body.as_str()).await;
+        assert_eq!(answer.status, if taken { 200 } else { 400 }, "{body}: {}", answer.text);
+    }
+    for (fields, taken) in [
+        (r#""wallet_id": 1"#, true),
+        (r#""wallet_id": 1, "type": null"#, true),
+        (r#""wallet_id": 1, "type": "transfer""#, true),
+        (r#""wallet_id": 1, "type": "loan""#, false),
+        (r#""wallet_id": 1, "type": {"transfer": null}"#, false),
+        (r#""wallet_id": 1, "details": null"#, true),
+        (r#""wallet_id": 1, "external_id": null"#, true),
+        (r#""wallet_id": 1, "idempotency_key": null"#, true),
+        (r#""wallet_id": 1e0"#, true),
+        (r#""wallet_id": 15e-1"#, false),
+    ] {
+        let body = format!(r#"{{{fields}, "amount": 0.01}}"#);
+        assert_eq!(is_valid(batched, &body), taken, "{body}");
+        let batch = format!(r#"{{"mode": "atomic", "operations": [{body}]}}"#);
+        let answer = anna.client.post_text("/api/transfers/batch", batch).await;
+        assert_eq!(answer.status, if taken { 200 } else { 400 }, "{body}: {}", answer.text);
+    }
+}
+
 /// Where the currency has its point decides which amount is the greatest.
 #[tokio::test]
 async fn the_greatest_amount_is_the_one_that_is_taken() {

@@ -32,8 +32,7 @@ pub(crate) enum Mode {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BatchOperation)]
 pub(crate) struct OperationBody {
-    /// Left out, it is a transfer, or a deposit where the bank asks. Only the bank may deposit.
-    #[schema(nullable = false)]
+    /// Left out or `null`, it is a transfer, or a deposit where the bank asks. Only the bank may deposit.
     r#type: Option<Kind>,
     /// The wallet that is paid.
     #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64, example = 2)]
