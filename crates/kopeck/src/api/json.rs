@@ -60,21 +60,28 @@ pub(super) fn read_text<'b, T: Deserialize<'b>>(
     if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
         return Err(match serde_json::from_str::<IgnoredAny>(text) {
             Ok(_) => Problem::new(Code::WrongType).detail(format!("{what} must be a JSON object")),
-            Err(error) => Problem::new(Code::MalformedJson).detail(error.to_string()),
+            Err(error) => malformed(what, &error),
         });
     }
-    serde_json::from_str(text).map_err(|error| explain::<T>(text, &error))
+    serde_json::from_str(text).map_err(|error| explain::<T>(what, text, &error))
+}
+
+/// The place that serde tells is counted from the beginning of `what` was read.
+fn malformed(what: &str, error: &serde_json::Error) -> Problem {
+    Problem::new(Code::MalformedJson).detail(format!("{error} of {what}"))
 }
 
 /// Finds out what is wrong. Only here is a body read more than once.
-fn explain<'b, T: Deserialize<'b>>(text: &'b str, error: &serde_json::Error) -> Problem {
-    let malformed =
-        |error: &serde_json::Error| Problem::new(Code::MalformedJson).detail(error.to_string());
+fn explain<'b, T: Deserialize<'b>>(
+    what: &'static str,
+    text: &'b str,
+    error: &serde_json::Error,
+) -> Problem {
     if !error.is_data() {
-        return malformed(error);
+        return malformed(what, error);
     }
     if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
-        return malformed(&error);
+        return malformed(what, &error);
     }
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or_default();
@@ -163,6 +170,20 @@ mod tests {
         let problem = read::<TransferBody<'_>>(long.as_bytes());
         assert!(problem.unwrap_err().field_name().is_some_and(|name| name.len() == 200));
         assert_eq!(read::<TransferBody<'_>>(b"\xff").unwrap_err().code(), "malformed_json");
+    }
+
+    #[test]
+    fn a_place_says_what_it_is_counted_from() {
+        let detail = |what, text| {
+            read_text::<TransferBody<'_>>(what, text).unwrap_err().detail_text().to_owned()
+        };
+        for text in ["{\"amount\" 1}", "nonsense", "{\"details\": \"\\ud800\"}"] {
+            for what in ["the body", "the operation"] {
+                let detail = detail(what, text);
+                assert!(detail.contains(" at line 1 column "), "{detail}");
+                assert!(detail.ends_with(&format!(" of {what}")), "{detail}");
+            }
+        }
     }
 
     #[test]

@@ -286,6 +286,23 @@ async fn sixteen_batches_of_one_user_at_a_time() {
     }
 }
 
+/// A place in an operation is no place in the body.
+#[tokio::test]
+async fn a_malformed_operation_says_where() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let bad = r#"{"wallet_id": 1, "amount": 1, "details": "\ud800"}"#;
+    let batch =
+        format!(r#"{{"mode": "atomic", "operations": [{{"wallet_id": 1, "amount": 1}}, {bad}]}}"#);
+    let refused = anna.client.post_text(BATCH, batch).await.expect_problem(400, "malformed_json");
+    assert_eq!(refused.body["index"], 1);
+    let single = anna.client.post_text("/api/wallet_to_wallet", bad).await;
+    let single = single.expect_problem(400, "malformed_json").body["detail"].clone();
+    let expected = single.as_str().unwrap().replace(" of the body", " of the operation");
+    assert_eq!(refused.body["detail"], expected);
+    assert!(expected.contains(" at line 1 column "), "{expected}");
+}
+
 #[tokio::test]
 async fn as_many_as_fit() {
     let service = Service::start();
