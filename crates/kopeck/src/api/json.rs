@@ -6,7 +6,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -21,19 +21,21 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let json = is_json(request.headers());
+        let said = MediaType::of(request.headers());
+        let said = if said.is_json() { said.check_charset() } else { Err(not_json()) };
         let body = read_whole(request.into_body())
             .await
             .map_err(|error| Problem::new(Code::MalformedRequest).privately(error.to_string()))?;
         if body.is_empty() {
             return Err(Problem::new(Code::MalformedJson).detail("the body is missing"));
         }
-        if !json {
-            return Err(Problem::new(Code::UnsupportedMediaType)
-                .detail("the body must be JSON, with `Content-Type: application/json`"));
-        }
-        Ok(Self(body))
+        said.map(|()| Self(body))
     }
+}
+
+fn not_json() -> Problem {
+    Problem::new(Code::UnsupportedMediaType)
+        .detail("the body must be JSON, with `Content-Type: application/json`")
 }
 
 impl JsonBody {
@@ -114,21 +116,60 @@ pub(crate) fn wrong_type(field: impl Into<String>, expected: &str) -> Problem {
     Problem::new(Code::WrongType).detail(format!("`{field}` must be {expected}")).field(field)
 }
 
-/// `application/json`, or a type built on it.
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let value = media_type(headers);
-    value.eq_ignore_ascii_case(b"application/json") || {
-        let value = value.to_ascii_lowercase();
-        value.starts_with(b"application/") && value.ends_with(b"+json")
-    }
+/// What a body says that it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MediaType<'h> {
+    name: &'h [u8],
+    /// What stands behind the name and its semicolon.
+    parameters: &'h [u8],
 }
 
-/// The media type of the body, in large or small letters, without parameters; empty when there is
-/// none.
-pub(super) fn media_type(headers: &HeaderMap) -> &[u8] {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return b"" };
-    let value = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    value.trim_ascii()
+impl<'h> MediaType<'h> {
+    /// As the headers have it; empty when there is none.
+    pub(super) fn of(headers: &'h HeaderMap) -> Self {
+        let value = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let (name, parameters) = match value.iter().position(|byte| *byte == b';') {
+            Some(end) => (value.get(..end), value.get(end + 1..)),
+            None => (Some(value), None),
+        };
+        let parameters = parameters.unwrap_or_default();
+        Self { name: name.unwrap_or_default().trim_ascii(), parameters }
+    }
+
+    /// `application/json`, or a type built on it.
+    pub(super) fn is_json(self) -> bool {
+        self.is("application/json") || {
+            let name = self.name.to_ascii_lowercase();
+            name.starts_with(b"application/") && name.ends_with(b"+json")
+        }
+    }
+
+    /// Whether it has this name, in large or small letters.
+    pub(super) fn is(self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// Refuses every charset but UTF-8, which is also what is meant by none.
+    pub(super) fn check_charset(self) -> Result<(), Problem> {
+        if self.parameters.is_empty() {
+            return Ok(());
+        }
+        let others = self.parameters.split(|byte| *byte == b';').any(|parameter| {
+            let mut parts = parameter.splitn(2, |byte| *byte == b'=').map(<[u8]>::trim_ascii);
+            let name = parts.next().unwrap_or_default();
+            let value = parts.next().unwrap_or_default();
+            let quoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+            let value = quoted.unwrap_or(value);
+            let is_utf8 =
+                ["utf-8", "utf8"].iter().any(|one| value.eq_ignore_ascii_case(one.as_bytes()));
+            name.eq_ignore_ascii_case(b"charset") && !is_utf8
+        });
+        if !others {
+            return Ok(());
+        }
+        Err(Problem::new(Code::UnsupportedMediaType)
+            .detail("the body must be UTF-8: leave the `charset` out, or let it be `utf-8`"))
+    }
 }
 
 #[cfg(test)]
@@ -196,16 +237,38 @@ mod tests {
 
     #[test]
     fn media_types() {
-        let check = |value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
-            is_json(&headers)
+        let check = |value: &'static str| {
+            let headers =
+                HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(value))]);
+            let media_type = MediaType::of(&headers);
+            (media_type.is_json(), media_type.check_charset().is_ok())
         };
-        for good in ["application/json", "Application/JSON; charset=utf-8", "application/x+json"] {
-            assert!(check(good), "{good}");
+        for good in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/json;CharSet=UTF-8",
+            "application/json ; charset=\"Utf-8\" ; x=y",
+            "application/json; charset=utf8",
+            "application/json;",
+            "application/json; odata=verbose",
+            "application/x+json",
+            "application/problem+JSON; charset=utf-8",
+        ] {
+            assert_eq!(check(good), (true, true), "{good}");
+        }
+        for other in [
+            "application/json; charset=latin1",
+            "application/json; charset=\"utf-16\"",
+            "application/json; charset=",
+            "application/json; charset",
+            "application/json; charset=utf-8; charset=koi8-r",
+            "application/x+json;a=b;CHARSET=us-ascii",
+        ] {
+            assert_eq!(check(other), (true, false), "{other}");
         }
         for bad in ["", "text/json", "application/jsonp", "application/x-www-form-urlencoded"] {
-            assert!(!check(bad), "{bad}");
+            assert_eq!(check(bad), (false, true), "{bad}");
         }
+        assert!(!MediaType::of(&HeaderMap::new()).is_json());
     }
 }

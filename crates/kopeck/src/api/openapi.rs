@@ -23,7 +23,8 @@ use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemBody};
         title = "kopeck",
         description = "A wallet service: money comes in from outside, and moves from wallet to \
             wallet. Amounts are exact decimal numbers. Errors are problem details (RFC 9457) with \
-            a stable `code`."
+            a stable `code`. Where a body is `application/json`, any `application/…+json` is taken \
+            too; a `charset` other than `utf-8` is refused."
     ),
     components(schemas(ProblemBody<'_>, BatchLine)),
     modifiers(&Session),

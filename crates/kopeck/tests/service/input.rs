@@ -89,6 +89,35 @@ async fn media_types() {
 }
 
 #[tokio::test]
+async fn bodies_are_utf_8_and_say_nothing_else() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "1").await;
+    let single = r#"{"wallet_id": 1, "amount": 0.01}"#;
+    let batch = format!(r#"{{"mode": "atomic", "operations": [{single}]}}"#);
+    let lines = format!("{single}\n");
+    for (path, kind, body) in [
+        (PATHS[1], "application/json", single),
+        (PATHS[1], "application/vnd.kopeck+json", single),
+        ("/api/transfers/batch", "application/json", &batch),
+        ("/api/transfers/batch", "application/jsonl", &lines),
+    ] {
+        let send = async |charset: &str| {
+            let kind = format!("{kind}; charset={charset}");
+            let request = anna.client.request("POST", path).header("content-type", kind);
+            anna.client.send(request.body(body.to_owned())).await
+        };
+        for other in ["latin1", "UTF-16", "\"koi8-r\""] {
+            let refused = send(other).await.expect_problem(415, "unsupported_media_type");
+            assert!(refused.body["detail"].as_str().unwrap().contains("utf-8"), "{}", refused.text);
+        }
+        for utf_8 in ["utf-8", "\"UTF-8\""] {
+            send(utf_8).await.expect_ok();
+        }
+    }
+    assert_eq!(anna.client.balance().await, "0.92");
+}
+
+#[tokio::test]
 async fn bodies_are_bounded() {
     let service = Service::start();
     let anna = service.sign_up("anna").await;

@@ -24,7 +24,7 @@ use ledger::{SUBMISSIONS_MAX, UserId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::describe::{BatchAnswer, BatchBody};
-use super::json;
+use super::json::MediaType;
 use super::openapi::{BatchProblems, KeyParameter};
 use crate::auth::Caller;
 use crate::idempotency::{IDEMPOTENCY_KEY, Key};
@@ -50,8 +50,8 @@ const LINGER_MAX: Duration = Duration::from_secs(1);
 const OPERATIONS_A_TURN: usize = 512;
 
 /// The media types of JSON Lines: the registered one first, and what others call it.
-const LINES_TYPES: [&[u8]; 3] =
-    [b"application/jsonl", b"application/x-ndjson", b"application/jsonlines"];
+const LINES_TYPES: [&str; 3] =
+    ["application/jsonl", "application/x-ndjson", "application/jsonlines"];
 
 /// The room that batches have.
 #[derive(Debug)]
@@ -135,15 +135,17 @@ pub(super) async fn batch(
     request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers();
-    if json::is_json(headers) {
-        return whole::answer(&state, &caller, key, request.into_body()).await;
-    }
-    let media_type = json::media_type(headers);
-    if !LINES_TYPES.iter().any(|lines| media_type.eq_ignore_ascii_case(lines)) {
+    let media_type = MediaType::of(headers);
+    let is_json = media_type.is_json();
+    if !is_json && !LINES_TYPES.iter().any(|lines| media_type.is(lines)) {
         return Err(Problem::new(Code::UnsupportedMediaType).detail(
             "a batch is JSON, with `Content-Type: application/json`, or JSON Lines, with \
              `Content-Type: application/jsonl`",
         ));
+    }
+    media_type.check_charset()?;
+    if is_json {
+        return whole::answer(&state, &caller, key, request.into_body()).await;
     }
     if key.is_some() {
         let detail = format!(
