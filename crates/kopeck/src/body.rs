@@ -1,11 +1,16 @@
-//! Owns the reading of a whole body.
+//! Owns the reading of a whole body, and of what still comes of one that was refused.
 //!
-//! Never: a look at what is in it. Bounds: whoever asks for it bounds it.
+//! Never: a look at what is in it. Bounds: whoever asks for it bounds it; what was refused is read for
+//! [`LINGER_MAX`].
 
 use std::pin::pin;
+use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use http_body_util::BodyExt;
+
+/// How long a client that was told the end is listened to.
+const LINGER_MAX: Duration = Duration::from_secs(1);
 
 /// All of a body. One that comes in one piece, as all small ones do, is not copied.
 pub(crate) async fn read_whole<B: HttpBody<Data = Bytes>>(body: B) -> Result<Bytes, B::Error> {
@@ -20,6 +25,13 @@ pub(crate) async fn read_whole<B: HttpBody<Data = Bytes>>(body: B) -> Result<Byt
         all.extend_from_slice(&frame?.into_data().unwrap_or_default());
     }
     Ok(all.into())
+}
+
+/// Reads what still comes of a body that was refused, and lets it go. Were the connection closed on what a
+/// client still sends, it could not read what it was told.
+pub(crate) async fn discard(mut body: Body) {
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(LINGER_MAX, all).await;
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Owns the one middleware that every request passes: who sent it, whether another site made it do
-//! so, its body read whole, panics caught, the answer's security headers, its metrics and its log.
+//! so, what nothing here does refused, its body read whole, panics caught, the answer's security headers, its metrics and its log.
 //!
 //! Never: a log line for an ordinary request above debug; a word on what is asked. Bounds: a body of
 //! `body_bytes_max` that comes within `body_timeout`, but for batches, whose route knows the caller
@@ -21,11 +21,11 @@ use futures_util::FutureExt;
 use http_body_util::{LengthLimitError, Limited};
 
 use crate::auth::{Client, Peer, cross_site};
-use crate::body::read_whole;
+use crate::body::{discard, read_whole};
 use crate::problem::{Code, PROBLEM_JSON, PrivateDetail, Problem};
 use crate::state::AppState;
 use crate::telemetry::Route;
-use crate::{api, hex, web};
+use crate::{api, hex, unsupported, web};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -138,6 +138,9 @@ async fn answer<F: Future<Output = Response>>(
             .detail("requests that change something must come from this site's own pages")
             .into_response();
     }
+    if let Err(problem) = unsupported::check(&request) {
+        return refuse_unread(request, problem).await;
+    }
     request.extensions_mut().insert(client);
     if !request.body().is_end_stream() && request.uri().path() != api::BATCH_PATH {
         request = match with_whole_body(state, request).await {
@@ -146,6 +149,19 @@ async fn answer<F: Future<Output = Response>>(
         };
     }
     next(request).await
+}
+
+/// Refuses a request for its head. Who waits for a word before the body is sent is told at once.
+async fn refuse_unread(request: Request, problem: Problem) -> Response {
+    if !request.headers().contains_key(header::EXPECT) {
+        discard(request.into_body()).await;
+    }
+    let mut response = problem.into_response();
+    if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        let identity = HeaderValue::from_static("identity");
+        response.headers_mut().insert(header::ACCEPT_ENCODING, identity);
+    }
+    response
 }
 
 /// Reads the body before anything looks at it: its bounds are here and nowhere else, but for those of

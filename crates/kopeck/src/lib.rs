@@ -33,6 +33,7 @@ mod state;
 mod statement;
 mod telemetry;
 mod turns;
+mod unsupported;
 mod web;
 
 use std::io::{IsTerminal, Write};

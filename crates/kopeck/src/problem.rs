@@ -44,6 +44,8 @@ pub(crate) enum Code {
     BodyTooLarge,
     LineTooLong,
     UnsupportedMediaType,
+    UnsupportedContentEncoding,
+    ExpectationFailed,
     BatchEmpty,
     BatchTooLarge,
     NameMalformed,
@@ -53,6 +55,7 @@ pub(crate) enum Code {
     PasswordTooLong,
     TooManyAttempts,
     Internal,
+    UnsupportedTransferEncoding,
     Overloaded,
     StorageFull,
     Closing,
@@ -96,6 +99,12 @@ impl Code {
             Self::UnsupportedMediaType => {
                 (415, "unsupported_media_type", "The body's media type is not supported")
             }
+            Self::UnsupportedContentEncoding => (
+                415,
+                "unsupported_content_encoding",
+                "The body's content encoding is not supported",
+            ),
+            Self::ExpectationFailed => (417, "expectation_failed", "The expectation cannot be met"),
             Self::BatchEmpty => (422, "batch_empty", "The batch has no operations"),
             Self::BatchTooLarge => (422, "batch_too_large", "The batch has too many operations"),
             Self::IdempotencyKeyReused => {
@@ -107,6 +116,9 @@ impl Code {
             Self::PasswordTooLong => (422, "password_too_long", "The password is too long"),
             Self::TooManyAttempts => (429, "too_many_attempts", "Too many attempts"),
             Self::Internal => (500, "internal", "Something went wrong inside"),
+            Self::UnsupportedTransferEncoding => {
+                (501, "unsupported_transfer_encoding", "The transfer coding is not supported")
+            }
             Self::Overloaded => (503, "overloaded", "The service has too much to do"),
             Self::StorageFull => (503, "storage_full", "The disk is full"),
             Self::Closing => (503, "closing", "The service is stopping"),

@@ -24,7 +24,8 @@ use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemBody};
         description = "A wallet service: money comes in from outside, and moves from wallet to \
             wallet. Amounts are exact decimal numbers. Errors are problem details (RFC 9457) with \
             a stable `code`. Where a body is `application/json`, any `application/…+json` is taken \
-            too; a `charset` other than `utf-8` is refused."
+            too; a `charset` other than `utf-8` is refused, and so is a `Content-Encoding` other than \
+            `identity`."
     ),
     components(schemas(ProblemBody<'_>, BatchLine)),
     modifiers(&Session),
@@ -111,8 +112,15 @@ impl Modify for Session {
 }
 
 /// What any route may answer.
-const ALL: [Code; 4] =
-    [Code::MalformedRequest, Code::RequestTimeout, Code::BodyTooLarge, Code::Internal];
+const ALL: [Code; 7] = [
+    Code::MalformedRequest,
+    Code::RequestTimeout,
+    Code::BodyTooLarge,
+    Code::UnsupportedContentEncoding,
+    Code::ExpectationFailed,
+    Code::Internal,
+    Code::UnsupportedTransferEncoding,
+];
 /// What a route that changes something may answer.
 const UNSAFE: [Code; 1] = [Code::CrossSiteRequest];
 /// What a route that takes a body may answer.

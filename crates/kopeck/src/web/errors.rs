@@ -77,7 +77,7 @@ fn name_of(status: StatusCode) -> &'static str {
         413 | 414 | 431 => "payload_too_large",
         429 => "too_many_requests",
         503 | 507 => "unavailable",
-        400..=499 => "bad_request",
+        400..=499 | 501 => "bad_request",
         _ => "internal",
     }
 }

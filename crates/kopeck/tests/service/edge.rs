@@ -238,3 +238,64 @@ fn what_is_not_http_is_told_so() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn what_is_expected_is_to_go_on_or_refused() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "1").await;
+    let send = async |expect: &str| {
+        let request = anna.client.request("POST", "/api/wallet_to_wallet").header("expect", expect);
+        anna.client.send(request.json(&json!({"wallet_id": 1, "amount": 0.01}))).await
+    };
+    for other in ["200-ok", "100-continue, 200-ok", "x"] {
+        send(other).await.expect_problem(417, "expectation_failed");
+    }
+    assert_eq!(anna.client.balance().await, "1.00");
+    send("100-continue").await.expect_ok();
+    let request = anna.client.request("GET", "/api/wallet").header("expect", "x");
+    anna.client.send(request).await.expect_problem(417, "expectation_failed");
+}
+
+#[test]
+fn chunks_are_the_one_transfer_coding() {
+    let service = Service::start();
+    let ask = |headers: &str| {
+        let head = "POST /api/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json";
+        let chunks = "2\r\n{}\r\n0\r\n\r\n";
+        talk(&service, &format!("{head}\r\nconnection: close\r\n{headers}\r\n\r\n{chunks}")).0
+    };
+    let read = ask("transfer-encoding: chunked");
+    assert!(read.starts_with("HTTP/1.1 400 ") && read.contains("missing_field"), "{read}");
+    for other in [
+        "transfer-encoding: gzip, chunked",
+        "transfer-encoding: gzip\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked, chunked",
+    ] {
+        let refused = ask(other);
+        assert!(refused.starts_with("HTTP/1.1 501 "), "{other}: {refused}");
+        assert!(refused.contains("unsupported_transfer_encoding"), "{other}: {refused}");
+    }
+    let refused = ask("transfer-encoding: gzip");
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+}
+
+/// Two lengths of one body: the chunks count, and nothing behind them is a request.
+#[test]
+fn a_length_beside_chunks_ends_the_connection() {
+    let service = Service::start();
+    for (first, second) in [
+        ("content-length: 4", "transfer-encoding: chunked"),
+        ("transfer-encoding: chunked", "content-length: 4"),
+    ] {
+        let (answer, _) = talk(
+            &service,
+            &format!(
+                "POST /api/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                 {first}\r\n{second}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n\
+                 GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+            ),
+        );
+        assert!(answer.contains("missing_field"), "{first}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{first}: {answer}");
+    }
+}

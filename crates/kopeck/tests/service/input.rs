@@ -117,6 +117,69 @@ async fn bodies_are_utf_8_and_say_nothing_else() {
     assert_eq!(anna.client.balance().await, "0.92");
 }
 
+/// What is packed is not unpacked, and what only says that it is packed is not taken.
+#[tokio::test]
+async fn packed_bodies_are_refused() {
+    const GZIP: [u8; 22] =
+        [31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 171, 174, 5, 0, 67, 191, 166, 163, 2, 0, 0, 0];
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "1").await;
+    let bank = service.bank().await;
+    let pay = r#"{"wallet_id": 1, "amount": 0.01}"#;
+    let deposit = format!(r#"{{"wallet_id": {}, "amount": 0.01}}"#, anna.wallet);
+    let batch = format!(r#"{{"mode": "atomic", "operations": [{pay}]}}"#);
+    let claim =
+        format!(r#"{{"email": "{}", "password": "{}"}}"#, anna.email, crate::harness::PASSWORD);
+    let wanted = r#"{"name": "b", "email": "b@example.org", "password": "Pa$$w0rd"}"#;
+    let (json, lines) = ("application/json", "application/jsonl");
+    let form = "application/x-www-form-urlencoded";
+    let nobody = service.client();
+    for (client, path, kind, body) in [
+        (&anna.client, PATHS[1], json, pay),
+        (&bank, PATHS[0], json, &deposit),
+        (&anna.client, "/api/transfers/batch", json, &batch),
+        (&anna.client, "/api/transfers/batch", lines, pay),
+        (&nobody, "/api/login", json, &claim),
+        (&nobody, "/api/signup", json, wanted),
+        (&anna.client, "/api/logout", json, "{}"),
+        (&anna.client, "/send", form, "to=1&amount=1"),
+        (&nobody, "/login", form, "email=a&password=b"),
+    ] {
+        let send = async |coding: &str, body: Vec<u8>| {
+            let request = client.request("POST", path).header("content-type", kind);
+            client.send(request.header("content-encoding", coding).body(body)).await
+        };
+        for coding in ["gzip", "identity, br", "no-such"] {
+            for body in [GZIP.to_vec(), body.into()] {
+                let refused = send(coding, body).await;
+                let refused = refused.expect_problem(415, "unsupported_content_encoding");
+                assert_eq!(refused.header("accept-encoding"), "identity", "{path}");
+            }
+        }
+        if path != "/api/logout" {
+            let taken = send("identity", body.into()).await;
+            assert!(taken.status == 200 || kind == form && taken.status != 415, "{}", taken.text);
+        }
+    }
+    assert_eq!(anna.client.balance().await, "0.98");
+    let request = anna.client.request("POST", "/send").header("accept", "text/html");
+    let page = anna.client.send(request.header("content-encoding", "gzip").body("to=1")).await;
+    assert_eq!(page.status, 415);
+    assert!(page.header("content-type").starts_with("text/html"), "{}", page.text);
+}
+
+/// Who is still sending hears it too.
+#[tokio::test]
+async fn a_long_packed_body_is_refused() {
+    let service = Service::start();
+    let anna = service.sign_up("anna").await;
+    let request = anna.client.request("POST", "/api/transfers/batch");
+    let request = request.header("content-type", "application/jsonl");
+    let request = request.header("content-encoding", "gzip").body(vec![0; 8_000_000]);
+    let refused = anna.client.send(request).await;
+    refused.expect_problem(415, "unsupported_content_encoding");
+}
+
 #[tokio::test]
 async fn bodies_are_bounded() {
     let service = Service::start();

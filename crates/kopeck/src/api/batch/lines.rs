@@ -9,6 +9,8 @@ use axum::body::{Body, Bytes};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
+use crate::body::discard;
+
 /// The longest line, in bytes. The longest operation with every character escaped is shorter.
 pub(super) const LINE_BYTES_MAX: usize = 16_384;
 
@@ -107,7 +109,7 @@ impl Lines {
     pub(super) async fn discard(&mut self) {
         self.buffer = Vec::new();
         self.taken = 0;
-        super::discard(std::mem::take(&mut self.body)).await;
+        discard(std::mem::take(&mut self.body)).await;
     }
 
     /// Whether [`next`](Self::next) has something to say.

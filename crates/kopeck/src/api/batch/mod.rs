@@ -15,11 +15,9 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
-use http_body_util::BodyExt;
 use ledger::{SUBMISSIONS_MAX, UserId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -42,9 +40,6 @@ const BODIES_PER_USER_MAX: usize = 16;
 
 /// How long a whole batch waits for a place before it is refused with 503.
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
-
-/// How long a client that was told the end is listened to.
-const LINGER_MAX: Duration = Duration::from_secs(1);
 
 /// After so many operations, others may have the thread.
 const OPERATIONS_A_TURN: usize = 512;
@@ -91,13 +86,6 @@ impl Batches {
             Err(_) => std::future::pending().await,
         }
     }
-}
-
-/// Reads what still comes of a body that was refused, and lets it go. Were the connection closed on what a
-/// client still sends, it could not read what it was told.
-async fn discard(mut body: Body) {
-    let all = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(LINGER_MAX, all).await;
 }
 
 /// Many transfers from the caller's wallet, or many deposits by the bank.

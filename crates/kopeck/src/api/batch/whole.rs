@@ -17,10 +17,10 @@ use ledger::{
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{OPERATIONS_A_TURN, discard, read, write};
+use super::{OPERATIONS_A_TURN, read, write};
 use crate::api::{digits, json};
 use crate::auth::Caller;
-use crate::body::read_whole;
+use crate::body::{discard, read_whole};
 use crate::idempotency::Replayed;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
