@@ -1,5 +1,6 @@
 //! Owns the one middleware that every request passes: who sent it, whether another site made it do
-//! so, what nothing here does refused, its body read whole, panics caught, the answer's security headers, its metrics and its log.
+//! so, what nothing here does refused, its body read whole, panics caught, the answer's security headers, its
+//! metrics and its log.
 //!
 //! Never: a log line for an ordinary request above debug; a word on what is asked. Bounds: a body of
 //! `body_bytes_max` that comes within `body_timeout`, but for batches, whose route knows the caller
