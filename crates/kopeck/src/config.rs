@@ -62,7 +62,7 @@ pub(crate) enum Command {
     /// Measures what the service can do on this machine, against a private server with data of its
     /// own, and checks its own result: exits with 1 if a check fails. See docs/bench.md.
     Bench(Box<bench::Wanted>),
-    /// What `bench` measures against. Keeps nothing.
+    /// The private servers of `bench`: the service, and what it is measured against, which keeps nothing.
     #[command(hide = true)]
     BenchStandIn(bench::stand_in::Wanted),
 }

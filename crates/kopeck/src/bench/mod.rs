@@ -30,6 +30,7 @@ pub(crate) mod stand_in;
 mod table;
 mod tally;
 mod targets;
+mod tether;
 mod threads;
 mod turns;
 mod usage;
@@ -40,6 +41,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::document::Document;
 use self::load::STOP;
@@ -70,9 +72,12 @@ pub(crate) fn run(wanted: Wanted) -> ExitCode {
 fn measure(wanted: Wanted) -> anyhow::Result<(Document, Output)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let stop = crate::stop_signal()?;
+        let (stop, hung_up) = (crate::stop_signal()?, hung_up()?);
         tokio::spawn(async move {
-            stop.await;
+            tokio::select! {
+                () = stop => {}
+                () = hung_up => {}
+            }
             STOP.store(true, Ordering::Relaxed);
         });
         let work = move || match wanted.preset {
@@ -89,6 +94,18 @@ fn measure(wanted: Wanted) -> anyhow::Result<(Document, Output)> {
             }
         };
         tokio::task::spawn_blocking(work).await?
+    })
+}
+
+/// Resolves when the terminal is gone (SIGHUP); never where whoever started this wants that ignored (`nohup`).
+fn hung_up() -> anyhow::Result<impl Future<Output = ()>> {
+    let ignored = usage::ignores_hangups();
+    let mut signal = (!ignored).then(|| signal(SignalKind::hangup())).transpose()?;
+    Ok(async move {
+        match &mut signal {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
     })
 }
 

@@ -2,22 +2,25 @@
 //! that somebody else runs.
 //!
 //! Never: a signal to a process that was not started here. Bounds: a start may take as long as reading
-//! a large book does ([`START_MAX`]); what is not stopped is killed when it is dropped.
+//! a large book does ([`START_MAX`]); what is not stopped is killed when it is dropped, and ends by itself
+//! when this process does.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::asker::Asker;
 use super::document::Document;
+use super::load::go_on;
 use super::options::Service;
 use super::threads;
 use super::usage::{self, Usage};
@@ -25,6 +28,11 @@ use super::work::Work;
 
 const START_MAX: Duration = Duration::from_secs(300);
 const STOP_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked whether somebody wants the benchmark to end while a server starts.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How much of a log is told when a server does not start.
+const LAST_WORDS_LINES: usize = 3;
+const LAST_WORDS_BYTES: u64 = 4 * 1_024;
 
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,21 +68,19 @@ impl Server {
     /// Starts a private one on a benchmark's data.
     pub(super) fn start(kind: Kind, work: &Work, service: &Service) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("where this program is")?;
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(work.home().join(format!("{}.log", kind.name())))?;
+        let log_path = work.home().join(format!("{}.log", kind.name()));
+        let log = File::options().create(true).append(true).open(&log_path)?;
+        let log_from = log.metadata()?.len();
         let sessions = work.size().sessions.saturating_mul(2).max(1_024);
         let mut command = Command::new(program);
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        // The other end of its input is here, so that it ends when this process does.
+        command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         // Of its own, so that Ctrl-C is this process's to deal with.
         command.process_group(0);
-        match kind {
-            Kind::Kopeck => command.arg("serve").arg("--data").arg(work.data()),
-            Kind::Null | Kind::Bare => {
-                command.args(["bench-stand-in", "--as", kind.name(), "--work-dir"]).arg(work.home())
-            }
-        };
+        command.args(["bench-stand-in", "--as", kind.name(), "--work-dir"]).arg(work.home());
+        if kind == Kind::Kopeck {
+            command.arg("--data").arg(work.data());
+        }
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log", "warn"]);
         command.args(["--sessions-cached", &sessions.to_string()]);
         if kind != Kind::Bare {
@@ -90,8 +96,8 @@ impl Server {
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                let log = work.home().join(format!("{}.log", kind.name()));
-                Err(error.context(format!("the server did not start; see {}", log.display())))
+                let why = last_words(&log_path, log_from).unwrap_or_else(|| error.to_string());
+                bail!("the server did not start (see {}): {why}", log_path.display())
             }
         }
     }
@@ -189,6 +195,19 @@ impl Drop for Server {
     }
 }
 
+/// The last lines of a log, of what was written from a place on; nothing if there are none.
+fn last_words(log: &Path, from: u64) -> Option<String> {
+    let mut file = File::open(log).ok()?;
+    let to = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(from.max(to.saturating_sub(LAST_WORDS_BYTES)))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LAST_WORDS_BYTES).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines.get(lines.len().saturating_sub(LAST_WORDS_LINES)..)?;
+    (!last.is_empty()).then(|| last.join("\n"))
+}
+
 /// Where it listens, when it says so. Its output is read on to the end, so that it never waits for it.
 fn greeting(child: &mut Child) -> anyhow::Result<SocketAddr> {
     let output = child.stdout.take().context("no standard output")?;
@@ -200,12 +219,33 @@ fn greeting(child: &mut Child) -> anyhow::Result<SocketAddr> {
     });
     let began = Instant::now();
     loop {
-        let left = START_MAX.saturating_sub(began.elapsed());
-        let line = receive.recv_timeout(left).map_err(|_| anyhow!("it said nothing"))?;
+        go_on()?;
+        let line = match receive.recv_timeout(LOOK_EVERY) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) if began.elapsed() < START_MAX => continue,
+            Err(_) => bail!("it did not say where it listens"),
+        };
         if let Some((_, rest)) = line.split_once("http://") {
             let ends = |character| matches!(character, '/' | '"' | ' ');
             let address = rest.split(ends).next().unwrap_or_default();
             return address.parse().with_context(|| format!("not an address: {address}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_those_of_this_start() {
+        let home = tempfile::tempdir().unwrap();
+        let log = home.path().join("kopeck.log");
+        std::fs::write(&log, "of an earlier start\n").unwrap();
+        let from = std::fs::metadata(&log).unwrap().len();
+        assert_eq!(last_words(&log, from), None);
+        std::fs::write(&log, "of an earlier start\n1\n2\n\n3\n4\n").unwrap();
+        assert_eq!(last_words(&log, from).unwrap(), "2\n3\n4");
+        assert_eq!(last_words(&home.path().join("none"), 0), None);
     }
 }

@@ -1,9 +1,10 @@
-//! Owns the servers that the service is measured against: *null*, the same service over an engine that
-//! decides and keeps nothing; and *bare*, JSON in and JSON out on the same sockets.
+//! Owns the private servers of a benchmark: the service itself, as `kopeck serve` starts it; and what it
+//! is measured against: *null*, the same service over an engine that decides and keeps nothing, and *bare*,
+//! JSON in and JSON out on the same sockets.
 //!
-//! Never: real money. It starts in a directory with a benchmark's mark only, and says what it is. A
-//! null engine has no history, no keys and no disk; people and sessions are read from the engine's
-//! file as ever. Bounds: those of the service.
+//! Never: real money, or a server that outlives its benchmark (`tether.rs`). It starts in a directory with
+//! a benchmark's mark only, and a stand-in says what it is. A null engine has no history, no keys and no
+//! disk; people and sessions are read from the engine's file as ever. Bounds: those of the service.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use tower_service::Service as _;
 
 use super::prefill;
 use super::server::Kind;
+use super::tether;
 use super::work::Work;
 use crate::config::{Cli, Command, Serve};
 use crate::http_threads::HttpThreads;
@@ -35,7 +37,7 @@ use crate::state::AppState;
 use crate::telemetry::{self, Metrics};
 use crate::{clock, server, stop_signal};
 
-/// What to stand in for.
+/// What to be, and where.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Wanted {
     /// As what.
@@ -51,15 +53,19 @@ pub(crate) struct Wanted {
     serve: Vec<String>,
 }
 
-/// Serves until it is told to stop.
+/// Serves until it is told to stop, or its standard input ends.
 pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<()> {
     let work = Work::existing(&wanted.work_dir)?;
     ensure!(work.is_made(), "the benchmark's directory is not ready");
+    tether::stop_at_the_end_of(std::io::stdin())?;
     let arguments = ["kopeck", "serve"].into_iter().map(str::to_owned);
     let cli = Cli::try_parse_from(arguments.chain(wanted.serve.iter().cloned()))?;
     let Some(Command::Serve(options)) = cli.command else {
         anyhow::bail!("options of another command")
     };
+    if wanted.kind == Kind::Kopeck {
+        return crate::start(*options);
+    }
     telemetry::start_log(options.log_format, &options.log)?;
     let http_threads = match wanted.kind {
         // Nobody writes: it may have all processors, as an axum of one's own would.

@@ -1,7 +1,8 @@
 //! `kopeck bench`: the real binary measures itself for a moment, and checks what it did.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -110,6 +111,61 @@ fn the_engine_is_measured_alone_and_kept_data_are_used_again() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("other sizes"));
+}
+
+/// Measures, until somebody ends it, with a server on data that are kept or not.
+fn long_bench(home: &Path, keep: &[&str]) -> Child {
+    let few =
+        ["bench", "--rounds", "1", "--seconds", "600", "--wallets", "10", "--connections", "1"];
+    let mut command = kopeck(home);
+    command.args(few).args(["--work-dir", "work"]).args(keep);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let kill = Command::new("sh").args(["-c", "kill -$1 $2", "sh", name, &pid]).status();
+    assert!(kill.unwrap().success());
+}
+
+#[test]
+fn nothing_is_left_behind_when_the_terminal_goes() {
+    let home = tempfile::tempdir().unwrap();
+    let work = home.path().join("work");
+    let mut bench = long_bench(home.path(), &[]);
+    until("a server is started", || {
+        let dirs = std::fs::read_dir(&work).into_iter().flatten().flatten();
+        dirs.into_iter().any(|dir| dir.path().join("book/kopeck.log").exists())
+    });
+    signal(&bench, "HUP");
+    until("it ends", || bench.try_wait().unwrap().is_some());
+    assert!(is_empty(&work));
+}
+
+#[test]
+fn a_private_server_ends_with_its_benchmark_and_two_cannot_have_the_same_data() {
+    let home = tempfile::tempdir().unwrap();
+    let mut bench = long_bench(home.path(), &["--keep"]);
+    let again = || {
+        let few = ["bench", "--rounds", "1", "--seconds", "0.1", "--wallets", "10"];
+        let place = ["--connections", "1", "--work-dir", "work", "--keep"];
+        let output = kopeck(home.path()).args(few).args(place).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    until("a server is started", || home.path().join("work/book/kopeck.log").exists());
+    until("it has the data", || again().1.contains("in use by another kopeck process"));
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    until("its server has ended too", || again().0);
 }
 
 #[test]
