@@ -15,6 +15,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::answer::{self, BODY_BYTES_MAX, Shape};
+use super::connect;
 use super::requests::{Requests, Written};
 use super::tally::Tally;
 
@@ -49,7 +50,7 @@ pub(super) struct Shared {
     pub(super) stop: &'static AtomicBool,
 }
 
-/// Connects so many times. Blocks. Raises the limit of open files as far as the system lets us.
+/// Connects so many times. Waits for that. Raises the limit of open files as far as the system lets us.
 pub(super) fn connect(
     address: SocketAddr,
     connections: usize,
@@ -58,8 +59,7 @@ pub(super) fn connect(
     let _ = rlimit::increase_nofile_limit(connections as u64 + 256);
     (0..connections)
         .map(|_| {
-            let stream = std::net::TcpStream::connect(address)?;
-            stream.set_nodelay(true)?;
+            let stream = connect::connect(address)?;
             stream.set_nonblocking(true)?;
             Ok(stream)
         })
@@ -133,9 +133,11 @@ impl<'s> Thread<'s> {
         let mut events = Events::with_capacity(1_024);
         loop {
             let now = Instant::now();
-            let over = self.exhausted
-                || now >= self.shared.span.until
-                || self.shared.stop.load(Ordering::Relaxed);
+            if self.shared.stop.load(Ordering::Relaxed) {
+                // Nobody wants to know any more what is under way.
+                break;
+            }
+            let over = self.exhausted || now >= self.shared.span.until;
             if !over {
                 self.start_due(now)?;
             }
@@ -258,8 +260,7 @@ impl<'s> Thread<'s> {
 
     fn reconnect(&mut self, number: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
-        let stream = std::net::TcpStream::connect(self.address)?;
-        stream.set_nodelay(true)?;
+        let stream = connect::connect(self.address)?;
         stream.set_nonblocking(true)?;
         *connection = Connection::new(stream, number, &self.poll)?;
         self.free.push(number);

@@ -10,6 +10,7 @@ mod asker;
 mod book;
 mod checks;
 mod client;
+mod connect;
 mod document;
 mod engine;
 mod home;
