@@ -123,6 +123,18 @@ impl Answer<'_> {
         std::str::from_utf8(rest.get(..end)?).ok()
     }
 
+    /// All texts of this name in the body, as far as they have nothing escaped.
+    pub(super) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        let wanted = format!("\"{name}\":\"");
+        let ends = memchr::memmem::find_iter(self.body, &wanted)
+            .map(|at| at + wanted.len())
+            .collect::<Vec<_>>();
+        ends.into_iter().filter_map(|at| {
+            let rest = self.body.get(at..)?;
+            std::str::from_utf8(rest.get(..memchr::memchr(b'"', rest)?)?).ok()
+        })
+    }
+
     fn after(&self, name: &str) -> Option<&[u8]> {
         let wanted = name.len() + 3;
         let at = (0..self.body.len().saturating_sub(wanted)).rev().find(|at| {
@@ -156,6 +168,13 @@ mod tests {
         assert_eq!(answer.text("status"), Some("OK"));
         assert_eq!(answer.number("status"), None);
         assert_eq!(answer.number("balance"), None);
+    }
+
+    #[test]
+    fn all_texts_of_a_name_are_found() {
+        let body = br#"[{"code":"a"},{"codes":"x"},{"code":"b"},{"code":"c}]"#;
+        let answer = Answer { status: 200, replayed: false, cookie: None, body, bytes: 0 };
+        assert_eq!(answer.texts("code").collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

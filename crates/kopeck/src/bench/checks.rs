@@ -26,8 +26,8 @@ const WALLETS_READ_MAX: usize = 2_000;
 pub(super) struct Finding {
     /// What must be so.
     pub(super) what: &'static str,
-    /// Whether it is.
-    pub(super) holds: bool,
+    /// Whether it is; nothing where it was not checked.
+    pub(super) holds: Option<bool>,
     /// What was found.
     pub(super) detail: String,
 }
@@ -63,7 +63,7 @@ pub(super) fn one_effect_each(told: Told, before: u64, after: u64) -> Finding {
     Finding {
         what: "one effect for each acknowledgement",
         // Where nothing was acknowledged, nothing was measured.
-        holds: fits && replayed == 0 && acknowledged > 0,
+        holds: Some(fits && replayed == 0 && acknowledged > 0),
         detail: format!(
             "{acknowledged} acknowledged, {unknown} unknown, {replayed} replayed; the book grew from \
              {before} to {after} operations"
@@ -81,7 +81,7 @@ pub(super) fn kept_between(before: &[(bool, i64)], after: &[(bool, i64)]) -> Fin
     let same = before.len() == after.len() && before_sum == after_sum;
     Finding {
         what: "the bank and the people have together what they had",
-        holds: same && below == 0 && !after.is_empty(),
+        holds: Some(same && below == 0 && !after.is_empty()),
         detail: format!(
             "{} wallets, {before_sum} minor units before, {after_sum} after, {below} below zero",
             after.len()
@@ -89,8 +89,8 @@ pub(super) fn kept_between(before: &[(bool, i64)], after: &[(bool, i64)]) -> Fin
     }
 }
 
-/// Payments that were acknowledged are sent again under their keys: each must be answered as before,
-/// and marked so.
+/// Payments that were acknowledged are sent again under their keys, those of batches as single ones: each
+/// must be answered as before, and marked so.
 pub(super) fn replays(
     server: &Server,
     crowd: &Crowd,
@@ -113,10 +113,14 @@ pub(super) fn replays(
 
 fn answered_as_before(answers: &[bool]) -> Finding {
     let same = answers.iter().filter(|same| **same).count();
+    let checked = !answers.is_empty();
     Finding {
         what: "a payment sent again under its key is answered as before",
-        holds: same == answers.len(),
-        detail: format!("{same} of {}", answers.len()),
+        holds: checked.then_some(same == answers.len()),
+        detail: match checked {
+            true => format!("{same} of {}", answers.len()),
+            false => "no payment that had a key was acknowledged".to_owned(),
+        },
     }
 }
 
@@ -131,7 +135,7 @@ pub(super) fn left_behind(work: &Work, findings: &mut Vec<Finding>) -> anyhow::R
         operations = Some(checked.operations);
         findings.push(Finding {
             what: "kopeck check",
-            holds: checked.is_sound(),
+            holds: Some(checked.is_sound()),
             detail: format!(
                 "{} operations, {} wallets, {} damages",
                 checked.operations, checked.wallets, checked.damages_total
@@ -142,7 +146,7 @@ pub(super) fn left_behind(work: &Work, findings: &mut Vec<Finding>) -> anyhow::R
     let store = prefill::open(work, Arc::new(Unobserved));
     findings.push(Finding {
         what: "the book opens: all wallets together are zero, nobody's is below",
-        holds: store.is_ok(),
+        holds: Some(store.is_ok()),
         detail: store.as_ref().map_or_else(ToString::to_string, |_| "it does".to_owned()),
     });
     let store = store?;
@@ -195,7 +199,7 @@ mod tests {
     #[test]
     fn a_wrong_number_of_operations_is_found() {
         let told = |acknowledged, unknown, replayed| Told { acknowledged, unknown, replayed };
-        let holds = |told, before, after| one_effect_each(told, before, after).holds;
+        let holds = |told, before, after| one_effect_each(told, before, after).holds == Some(true);
         assert!(holds(told(10, 0, 0), 5, 15));
         assert!(!holds(told(10, 0, 0), 5, 14), "an acknowledged operation is not there");
         assert!(!holds(told(10, 0, 0), 5, 16), "one was done twice");
@@ -209,19 +213,20 @@ mod tests {
     #[test]
     fn money_made_lost_or_owed_is_found() {
         let before = [(true, -30), (false, 10), (false, 20)];
-        let holds = |after: &[(bool, i64)]| kept_between(&before, after).holds;
+        let holds = |after: &[(bool, i64)]| kept_between(&before, after).holds == Some(true);
         assert!(holds(&before) && holds(&[(true, -31), (false, 0), (false, 31)]));
         assert!(!holds(&[(true, -30), (false, 10), (false, 19)]), "lost");
         assert!(!holds(&[(true, -30), (false, 11), (false, 20)]), "made");
         assert!(!holds(&[(true, -30), (false, -1), (false, 31)]), "below zero");
         assert!(!holds(&[(true, -30), (false, 30)]), "somebody was not looked at");
-        assert!(!kept_between(&[], &[]).holds, "nobody was looked at");
+        assert!(kept_between(&[], &[]).holds == Some(false), "nobody was looked at");
     }
 
     #[test]
     fn an_answer_that_is_not_the_former_is_found() {
-        assert!(answered_as_before(&[true, true]).holds);
-        assert!(!answered_as_before(&[true, false]).holds);
+        assert!(answered_as_before(&[true, true]).holds == Some(true));
+        assert!(answered_as_before(&[true, false]).holds == Some(false));
+        assert_eq!(answered_as_before(&[]).holds, None, "nothing was sent again");
     }
 
     #[test]
@@ -233,14 +238,14 @@ mod tests {
         prefill::fill(&mut work, "test").unwrap();
         let mut findings = Vec::new();
         assert_eq!(left_behind(&work, &mut findings).unwrap(), 100);
-        assert!(findings.len() == 2 && findings.iter().all(|finding| finding.holds));
+        assert!(findings.len() == 2 && findings.iter().all(|finding| finding.holds == Some(true)));
         let file = rusqlite::Connection::open(work.data().join("kopeck.db")).unwrap();
         let edit = "UPDATE transfer SET amount_minor = amount_minor + 1 WHERE operation_id = 90";
         file.execute_batch(edit).unwrap();
         drop(file);
         findings.clear();
         let _ = left_behind(&work, &mut findings);
-        assert!(findings.iter().any(|finding| !finding.holds), "{findings:?}");
+        assert!(findings.iter().any(|finding| finding.holds == Some(false)), "{findings:?}");
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub(super) struct Document {
     pub(super) runs: Vec<Run>,
     pub(super) targets: Vec<Target>,
     pub(super) findings: Vec<Finding>,
+    /// What was measured otherwise than it was asked for, and why.
+    pub(super) notes: Vec<String>,
 }
 
 impl Document {
@@ -80,9 +82,15 @@ impl Document {
         self.settings.push((name, value.to_string()));
     }
 
-    /// Whether all checks of the result hold.
+    /// Whether everything that was checked of the result holds, and something was.
     pub(super) fn is_sound(&self) -> bool {
-        !self.findings.is_empty() && self.findings.iter().all(|finding| finding.holds)
+        let mut checked = self.findings.iter().filter_map(|finding| finding.holds).peekable();
+        checked.peek().is_some() && checked.all(|holds| holds)
+    }
+
+    /// What whoever reads a rate must not overlook.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.runs.iter().flat_map(Run::warnings).collect()
     }
 
     /// One document.
@@ -98,6 +106,8 @@ impl Document {
                 json!({"what": what, "holds": holds, "detail": detail})
             }).collect::<Vec<_>>(),
             "checks_hold": self.is_sound(),
+            "notes": self.notes,
+            "warnings": self.warnings(),
         })
     }
 }
@@ -183,9 +193,12 @@ mod tests {
         let mut document = Document::new();
         assert!(!document.is_sound());
         let finding = |holds| Finding { what: "x", holds, detail: String::new() };
-        document.findings = vec![finding(true)];
+        document.findings = vec![finding(None)];
+        assert!(!document.is_sound(), "nothing was checked");
+        document.findings.push(finding(Some(true)));
         assert!(document.is_sound());
-        document.findings.push(finding(false));
+        assert_eq!(document.json()["checks"][0]["holds"], Value::Null);
+        document.findings.push(finding(Some(false)));
         assert!(!document.is_sound());
         assert_eq!(document.json()["checks_hold"], false);
     }

@@ -29,6 +29,8 @@ const WALLETS: u64 = 100_000;
 const PEOPLE_ELSEWHERE: u64 = 64;
 /// How many people are logged in at most, when nobody says how many.
 const SESSIONS_MAX: u64 = 100_000;
+/// How many batches of one user the service takes at a time; it refuses more (`overloaded`).
+const BATCHES_OF_ONE_PAYER_MAX: usize = 16;
 /// Operations a batch of the engine, when nobody says how many.
 const ENGINE_BATCH: usize = 8_192;
 
@@ -97,7 +99,7 @@ pub(super) struct AllTold {
     /// Operations in the book before.
     pub(super) before: u64,
     pub(super) told: Told,
-    /// The last run's, whose sample is sent again.
+    /// The last run's that has a sample, which is sent again.
     pub(super) sample: Tally,
 }
 
@@ -114,7 +116,9 @@ fn measure_all(
     let mut planned = Vec::new();
     for &scenario in &wanted.scenario {
         for &batch in batches {
-            for &connections in &wanted.connections {
+            let (connections, note) = taken_connections(&wanted.connections, (scenario, batch));
+            document.notes.extend(note);
+            for connections in connections {
                 for (server, crowd) in servers {
                     let load = load(wanted, (scenario, batch, connections), crowd, &shares);
                     if can(server.kind(), &load) {
@@ -139,7 +143,9 @@ fn measure_all(
             let measured = load.run(server, &title)?;
             if server.kind() == Kind::Kopeck {
                 told.add(&measured.tally);
-                sample.clone_from(&measured.tally);
+                if !measured.tally.sample.is_empty() {
+                    sample.clone_from(&measured.tally);
+                }
             }
             run.rounds.push(measured);
         }
@@ -150,6 +156,32 @@ fn measure_all(
     wanted.client.describe(document);
     document.runs.extend(planned.into_iter().map(|(_, _, run)| run));
     Ok(AllTold { before, told, sample })
+}
+
+/// With how many connections something is measured, of those that were asked for; and why not with all, if
+/// not. More batches of one payer would be refused, and refusals are not what is to be measured.
+fn taken_connections(
+    asked: &[usize],
+    (scenario, batch): (Scenario, usize),
+) -> (Vec<usize>, Option<String>) {
+    if batch <= 1 || !scenario.has_one_payer() {
+        return (asked.to_vec(), None);
+    }
+    let mut taken = Vec::new();
+    for connections in asked.iter().map(|asked| (*asked).min(BATCHES_OF_ONE_PAYER_MAX)) {
+        if !taken.contains(&connections) {
+            taken.push(connections);
+        }
+    }
+    let less = asked.iter().any(|asked| *asked > BATCHES_OF_ONE_PAYER_MAX);
+    let note = less.then(|| {
+        format!(
+            "{}, batches of {batch}: {BATCHES_OF_ONE_PAYER_MAX} connections at most, because the service \
+             takes no more batches of one payer at a time",
+            scenario.name()
+        )
+    });
+    (taken, note)
 }
 
 fn load(
@@ -291,4 +323,28 @@ pub(super) fn describe(size: Size) -> String {
         number(size.sessions),
         number(size.operations.max(size.wallets))
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_batches_of_one_payer_are_sent_at_a_time_than_the_service_takes() {
+        let asked = [4, 64, 256];
+        let taken = |scenario, batch| taken_connections(&asked, (scenario, batch));
+        for scenario in [Scenario::BankToMany, Scenario::HotOut, Scenario::HotBoth] {
+            let (connections, note) = taken(scenario, 100);
+            assert_eq!(connections, [4, 16]);
+            let note = note.unwrap();
+            assert!(
+                note.starts_with(&format!("{}, batches of 100: 16 ", scenario.name())),
+                "{note}"
+            );
+            assert_eq!(taken(scenario, 1), (asked.to_vec(), None));
+        }
+        assert_eq!(taken(Scenario::Uniform, 100), (asked.to_vec(), None));
+        let few = taken_connections(&[16], (Scenario::HotOut, 100));
+        assert_eq!(few, (vec![16], None));
+    }
 }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use super::document::Document;
 use super::plot::{Plot, Scale, Series, escaped};
 use super::run::Run;
-use super::table::{COLUMNS, TARGET_COLUMNS, cells, target_cells};
+use super::table::{COLUMNS, TARGET_COLUMNS, cells, errors, target_cells, verdict};
 use super::tally::SLICE;
 
 const STYLE: &str = include_str!("report.css");
@@ -38,12 +38,18 @@ pub(super) fn page(document: &Document) -> String {
     }
     page.push_str("<h2>Checks of this result</h2><ul class=\"checks\">");
     for finding in &document.findings {
-        let (class, holds) = if finding.holds { ("good", "holds") } else { ("bad", "FAILS") };
+        let holds = verdict(finding);
+        let class = match finding.holds {
+            Some(true) => "good",
+            Some(false) => "bad",
+            None => "note",
+        };
         let (what, detail) = (escaped(finding.what), escaped(&finding.detail));
         let _ = write!(page, "<li><span class=\"{class}\">{holds}</span> {what}: {detail}</li>");
     }
     page.push_str("</ul><h2>Figures</h2>");
     runs(&mut page, document);
+    remarks(&mut page, document);
     page.push_str("<h2>Plots</h2><div class=\"plots\">");
     for plot in plots(&document.runs) {
         page.push_str(&plot.figure());
@@ -72,6 +78,21 @@ fn runs(page: &mut String, document: &Document) {
     page.push_str("</tbody></table></div>");
 }
 
+/// Errors, notes and warnings of the runs.
+fn remarks(page: &mut String, document: &Document) {
+    page.push_str("<ul class=\"remarks\">");
+    for warning in document.warnings() {
+        let _ = write!(page, "<li class=\"bad\">Warning: {}</li>", escaped(&warning));
+    }
+    for run in document.runs.iter().filter(|run| run.errors_total() > 0) {
+        let _ = write!(page, "<li>Errors, {}</li>", escaped(&errors(run)));
+    }
+    for note in &document.notes {
+        let _ = write!(page, "<li>{}</li>", escaped(note));
+    }
+    page.push_str("</ul>");
+}
+
 fn targets(page: &mut String, document: &Document) {
     head(page, "targets", &TARGET_COLUMNS);
     for target in &document.targets {
@@ -93,35 +114,24 @@ fn targets(page: &mut String, document: &Document) {
 fn plots(runs: &[Run]) -> Vec<Plot> {
     let mut plots = Vec::new();
     let timed: Vec<&Run> = runs.iter().filter(|run| !run.latencies().is_empty()).collect();
-    let name = |run: &Run| {
-        let batch =
-            if run.batch > 1 { format!(", batches of {}", run.batch) } else { String::new() };
-        let over = match run.connections {
-            0 => String::new(),
-            1 => ", 1 connection".to_owned(),
-            connections => format!(", {connections} connections"),
-        };
-        let rate = run.asked_rate.map_or(String::new(), |rate| format!(", {rate:.0} a second"));
-        format!("{} {}{batch}{over}{rate}", run.on, run.scenario)
-    };
     let chosen = || timed.iter().take(LINES_MAX);
     plots.push(Plot {
         title: "Acknowledged operations over time, last round".to_owned(),
         x: ("seconds", Scale::Linear),
         y: ("operations a second", Scale::Linear),
-        series: chosen().map(|run| Series { name: name(run), points: over_time(run) }).collect(),
+        series: chosen().map(|run| Series { name: run.name(), points: over_time(run) }).collect(),
     });
     plots.push(Plot {
         title: "Latency: what so many of the requests did not exceed".to_owned(),
         x: ("requests for each slower one: 100 is p99, 1 k is p99.9", Scale::Logarithmic),
         y: ("milliseconds", Scale::Logarithmic),
-        series: chosen().map(|run| Series { name: name(run), points: distribution(run) }).collect(),
+        series: chosen()
+            .map(|run| Series { name: run.name(), points: distribution(run) })
+            .collect(),
     });
     let mut by_connections: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
     for run in timed.iter().filter(|run| run.connections > 0 && run.asked_rate.is_none()) {
-        let batch =
-            if run.batch > 1 { format!(", batches of {}", run.batch) } else { String::new() };
-        let line = by_connections.entry(format!("{} {}{batch}", run.on, run.scenario)).or_default();
+        let line = by_connections.entry(run.name_at_any_load()).or_default();
         line.push((run.connections as f64, run.rate().median));
     }
     by_connections.retain(|_, points| points.len() > 1);
@@ -189,7 +199,7 @@ mod tests {
         let detail = "<script>".to_owned();
         let document = Document {
             runs: vec![run(1), run(16)],
-            findings: vec![Finding { what: "x", holds: false, detail }],
+            findings: vec![Finding { what: "x", holds: Some(false), detail }],
             ..Document::new()
         };
         let page = page(&document);

@@ -67,11 +67,11 @@ pub(super) enum What {
 pub(super) struct Written {
     /// How many operations it asks for.
     pub(super) operations: u32,
-    /// What it was, if it was a single payment with a key: enough to send it again.
+    /// What it was, if it was a payment with a key: enough to send it again. Of a batch, its last one.
     pub(super) payment: Option<Payment>,
 }
 
-/// A single payment.
+/// A payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Payment {
     /// Who pays.
@@ -146,6 +146,7 @@ impl Requests {
         let body = &mut self.body;
         body.clear();
         body.extend_from_slice(br#"{"mode":"independent","operations":["#);
+        let mut payment = None;
         for number in 0..operations {
             let separator = if number == 0 { "" } else { "," };
             let to = self.crowd.wallet(self.chooser.payee(payer));
@@ -153,9 +154,11 @@ impl Requests {
             let _ =
                 write!(body, r#"{separator}{{"type":"{kind}","wallet_id":{to},"amount":{AMOUNT}"#);
             if self.keys {
+                let key = self.chooser.key();
                 body.extend_from_slice(br#","idempotency_key":""#);
-                body.extend_from_slice(&self.chooser.key());
+                body.extend_from_slice(&key);
                 body.push(b'"');
+                payment = Some(Payment { payer, to, key });
             }
             body.push(b'}');
         }
@@ -169,7 +172,7 @@ impl Requests {
             body.len(),
         );
         out.extend_from_slice(body);
-        Written { operations: u32::try_from(operations).unwrap_or(u32::MAX), payment: None }
+        Written { operations: u32::try_from(operations).unwrap_or(u32::MAX), payment }
     }
 
     fn history(&self, out: &mut Vec<u8>, person: usize, path: &str) -> Option<Written> {
@@ -268,6 +271,9 @@ mod tests {
         let keys: std::collections::HashSet<_> =
             operations.iter().map(|one| one["idempotency_key"].as_str().unwrap()).collect();
         assert_eq!((operations.len(), keys.len()), (100, 100));
+        let last = written.payment.unwrap();
+        assert_eq!(operations[99]["wallet_id"], last.to);
+        assert_eq!(operations[99]["idempotency_key"].as_str().unwrap().as_bytes(), last.key);
         assert!(operations.iter().all(|one| one["type"] == "transfer" && one["amount"] == 0.01));
         requests(Scenario::BankToMany, What::Batch(2), false).write(&mut out).unwrap();
         let (_, body) = parts(&out);

@@ -9,6 +9,9 @@ use super::load::Round;
 use super::tally::{Latencies, latencies};
 use super::usage::Usage;
 
+/// With more errors than this share of what was sent, a rate says little.
+const ERRORS_SHARE_MAX: f64 = 0.01;
+
 /// Rounds of the same load on the same server.
 #[derive(Debug, Clone)]
 pub(super) struct Run {
@@ -56,6 +59,45 @@ impl Spread {
 }
 
 impl Run {
+    /// What it is, in words that tell it from the other runs of a benchmark.
+    pub(super) fn name(&self) -> String {
+        let over = match self.connections {
+            0 => String::new(),
+            1 => ", 1 connection".to_owned(),
+            connections => format!(", {connections} connections"),
+        };
+        let rate = self.asked_rate.map_or(String::new(), |rate| format!(", {rate:.0} a second"));
+        format!("{}{over}{rate}", self.name_at_any_load())
+    }
+
+    /// What it has in common with runs at another number of connections or another rate.
+    pub(super) fn name_at_any_load(&self) -> String {
+        let batch =
+            if self.batch > 1 { format!(", batches of {}", self.batch) } else { String::new() };
+        format!("{} {}{batch}", self.on, self.scenario)
+    }
+
+    /// What whoever reads its rate must not overlook.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let name = self.name();
+        let share = self.errors_share();
+        let refused = (share > ERRORS_SHARE_MAX).then(|| {
+            format!(
+                "{name}: {:.1} % of what was sent was refused or failed; this is not what the server can do",
+                share * 100.0
+            )
+        });
+        refused.into_iter().collect()
+    }
+
+    /// Of all operations that were sent, the share that was refused or failed.
+    fn errors_share(&self) -> f64 {
+        let errors = self.errors_total();
+        let done = |round: &Round| round.tally.acknowledged + round.tally.replayed;
+        let sent = errors + self.rounds.iter().map(done).sum::<u64>();
+        if sent == 0 { 0.0 } else { errors as f64 / sent as f64 }
+    }
+
     /// Acknowledged operations a second.
     pub(super) fn rate(&self) -> Spread {
         Spread::of(self.rounds.iter().map(Round::rate))
@@ -151,6 +193,21 @@ mod tests {
             asked_rate: None,
             rounds: rates.iter().map(round).collect(),
         }
+    }
+
+    #[test]
+    fn more_errors_than_one_in_a_hundred_are_warned_of() {
+        let with = |errors: u64, acknowledged: u64| {
+            let mut run = run(&[100]);
+            let tally = &mut run.rounds[0].tally;
+            tally.acknowledged = acknowledged;
+            tally.errors.insert("overloaded".to_owned(), errors);
+            run.warnings()
+        };
+        assert_eq!(with(1, 99), [""; 0]);
+        let [warning] = with(3, 97).try_into().unwrap();
+        assert!(warning.starts_with("kopeck uniform, 1 connection: 3.0 % "), "{warning}");
+        assert_eq!(with(0, 0), [""; 0]);
     }
 
     #[test]

@@ -33,6 +33,14 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
+    /// Whether one payer sends everything, or every second request.
+    pub(super) fn has_one_payer(self) -> bool {
+        match self {
+            Self::BankToOne | Self::BankToMany | Self::HotOut | Self::HotBoth => true,
+            Self::Uniform | Self::Zipf | Self::HotIn => false,
+        }
+    }
+
     /// Its name, as on the command line.
     pub(super) fn name(self) -> &'static str {
         match self {

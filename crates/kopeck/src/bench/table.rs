@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use super::checks::Finding;
 use super::document::{Document, Limit, Target};
 use super::run::Run;
 
@@ -36,6 +37,15 @@ pub(super) fn text(document: &Document) -> String {
         let rows: Vec<_> = document.runs.iter().map(cells).collect();
         let _ = write!(text, "\n{}", aligned(&COLUMNS, &rows));
     }
+    for run in document.runs.iter().filter(|run| run.errors_total() > 0) {
+        let _ = writeln!(text, "  errors, {}", errors(run));
+    }
+    for note in &document.notes {
+        let _ = writeln!(text, "  note: {note}");
+    }
+    for warning in document.warnings() {
+        let _ = writeln!(text, "WARNING  {warning}");
+    }
     if !document.targets.is_empty() {
         let rows: Vec<_> = document.targets.iter().map(target_cells).collect();
         let _ = write!(text, "\n{}", aligned(&TARGET_COLUMNS, &rows));
@@ -45,10 +55,26 @@ pub(super) fn text(document: &Document) -> String {
     }
     text.push('\n');
     for finding in &document.findings {
-        let holds = if finding.holds { "holds" } else { "FAILS" };
-        let _ = writeln!(text, "{holds}  {}: {}", finding.what, finding.detail);
+        let _ = writeln!(text, "{}  {}: {}", verdict(finding), finding.what, finding.detail);
     }
     text
+}
+
+/// What became of a check, in a word or two.
+pub(super) fn verdict(finding: &Finding) -> &'static str {
+    match finding.holds {
+        Some(true) => "holds",
+        Some(false) => "FAILS",
+        None => "not checked",
+    }
+}
+
+/// A run's errors, the most frequent first.
+pub(super) fn errors(run: &Run) -> String {
+    let mut errors: Vec<_> = run.errors().into_iter().collect();
+    errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let errors = errors.iter().map(|(code, count)| format!("{} {code}", whole(*count as f64)));
+    format!("{}: {}", run.name(), errors.collect::<Vec<_>>().join(", "))
 }
 
 /// A run's cells.

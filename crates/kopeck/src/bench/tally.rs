@@ -97,15 +97,17 @@ impl Tally {
         // A batch tells how many of its operations went through.
         let done = if operations > 1 { answer.number("succeeded").unwrap_or(0) } else { 1 };
         if done < operations {
-            *self.errors.entry("refused".to_owned()).or_default() += operations - done;
+            self.refused_in_batch(answer, operations - done);
         }
         if answer.replayed {
             self.replayed += done;
             return;
         }
         self.acknowledged += done;
-        // Some of them, later ones over earlier ones: each costs a look into the answer.
-        if (self.sample.len() < SAMPLE_MAX || self.acknowledged.is_multiple_of(SAMPLE_EVERY))
+        // Some of them, later ones over earlier ones: each costs a look into the answer. Of a batch it is the
+        // last, whose number stands last if none was refused.
+        if done == operations
+            && (self.sample.len() < SAMPLE_MAX || self.acknowledged.is_multiple_of(SAMPLE_EVERY))
             && let Some(payment) = written.payment
             && let Some(operation) = answer.number("operation_id")
         {
@@ -135,6 +137,21 @@ impl Tally {
         let at = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
         let before = shared.newest.fetch_max(at, Ordering::Relaxed);
         self.pause = self.pause.max(Duration::from_nanos(at.saturating_sub(before)));
+    }
+
+    /// Counts what was refused of a batch, each by its code if it is told.
+    fn refused_in_batch(&mut self, answer: &Answer<'_>, refused: u64) {
+        let codes: Vec<_> = answer.texts("code").collect();
+        if codes.len() as u64 != refused {
+            *self.errors.entry("refused".to_owned()).or_default() += refused;
+            return;
+        }
+        for code in codes {
+            match self.errors.get_mut(code) {
+                Some(count) => *count += 1,
+                None => drop(self.errors.insert(code.to_owned(), 1)),
+            }
+        }
     }
 
     /// Counts what was not answered. If it was all sent, nobody can know its outcome.
@@ -230,13 +247,29 @@ mod tests {
         tally.take(&replayed, &written(1), moment, &shared);
         let batch = answer(200, br#"{"results":[{"status":"OK"}],"succeeded":7,"refused":3}"#);
         tally.take(&batch, &written(10), moment, &shared);
+        let payment = Some(Payment { payer: Payer::Bank, to: 2, key: [b'k'; 36] });
+        let coded =
+            br#"{"results":[{"operation_id":5},{"code":"no_money"}],"succeeded":1,"refused":1}"#;
+        let two = Written { operations: 2, payment };
+        tally.take(&answer(200, coded), &two, moment, &shared);
+        assert!(tally.sample.is_empty(), "the last was not done");
         tally.lost(4, "broken", true);
         tally.lost(9, "broken", false);
-        assert_eq!((tally.acknowledged, tally.replayed, tally.unknown), (7, 1, 5));
+        assert_eq!((tally.acknowledged, tally.replayed, tally.unknown), (8, 1, 5));
         let errors: Vec<_> = tally.errors.iter().map(|(code, n)| (code.as_str(), *n)).collect();
         assert_eq!(
             errors,
-            [("broken", 13), ("insufficient_funds", 1), ("outcome_unknown", 1), ("refused", 3)]
+            [
+                ("broken", 13),
+                ("insufficient_funds", 1),
+                ("no_money", 1),
+                ("outcome_unknown", 1),
+                ("refused", 3)
+            ]
         );
+        let done =
+            br#"{"results":[{"operation_id":5},{"operation_id":6}],"succeeded":2,"refused":0}"#;
+        tally.take(&answer(200, done), &two, moment, &shared);
+        assert_eq!(tally.sample.first().map(|(_, operation)| *operation), Some(6));
     }
 }

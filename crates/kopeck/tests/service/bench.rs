@@ -64,13 +64,40 @@ fn a_private_service_is_measured_beside_others_and_nothing_is_left_behind() {
     );
     let first = &document["runs"][0];
     assert!(first["fsyncs_per_operation"].as_f64().unwrap() > 0.0, "{first}");
-    let sent_again = document["checks"].as_array().unwrap().iter();
-    let mut sent_again =
-        sent_again.filter(|check| check["what"].as_str().unwrap().contains("sent again"));
-    let detail = sent_again.next().unwrap()["detail"].as_str().unwrap();
+    let detail = sent_again(&document)["detail"].as_str().unwrap();
     assert!(!detail.starts_with("0 "), "{detail}");
     assert!(is_empty(&work), "the data are removed");
     assert!(std::fs::read_to_string(report).unwrap().contains("</html>"));
+}
+
+/// What became of the check that payments sent again are answered as before.
+fn sent_again(document: &Value) -> &Value {
+    let checks = document["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["what"].as_str().unwrap().contains("sent again")).unwrap()
+}
+
+#[test]
+fn batches_of_one_payer_are_not_refused_and_are_sent_again_by_their_keys() {
+    let home = tempfile::tempdir().unwrap();
+    let few = ["--wallets", "10", "--batch", "20", "--connections", "4,64,99"];
+    let all = [&few[..], &["--scenario", "hot-out,bank-to-many"]].concat();
+    let document = bench(kopeck(home.path()), &all);
+    let (out, bank) = (("kopeck", "hot-out"), ("kopeck", "bank-to-many"));
+    check(&document, &[out, out, bank, bank]);
+    assert_eq!(document["runs"][1]["connections"], 16);
+    assert_eq!(document["notes"].as_array().unwrap().len(), 2, "{document}");
+    assert_eq!(document["warnings"].as_array().unwrap().len(), 0, "{document}");
+    let again = sent_again(&document);
+    assert_eq!(again["holds"], true, "{again}");
+    assert!(!again["detail"].as_str().unwrap().starts_with("0 "), "{again}");
+}
+
+#[test]
+fn what_was_not_checked_is_not_said_to_hold() {
+    let home = tempfile::tempdir().unwrap();
+    let document = bench(kopeck(home.path()), &["--wallets", "10", "--no-keys"]);
+    check(&document, &[("kopeck", "uniform")]);
+    assert_eq!(sent_again(&document)["holds"], Value::Null);
 }
 
 #[cfg(target_os = "linux")]
