@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
 use super::checks::{self, Told};
 use super::document::Document;
@@ -24,7 +24,7 @@ use super::work::{Size, Work};
 use super::{raw, remote};
 
 /// Wallets, when nobody says how many.
-const WALLETS: u64 = 100_000;
+pub(super) const WALLETS: u64 = 100_000;
 /// People that sign up at a service elsewhere, when nobody says how many.
 const PEOPLE_ELSEWHERE: u64 = 64;
 /// How many people are logged in at most, when nobody says how many.
@@ -36,7 +36,6 @@ const ENGINE_BATCH: usize = 8_192;
 
 /// Measures over HTTP.
 pub(super) fn http(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
-    ensure!(wanted.rounds > 0, "--rounds is at least 1");
     match &wanted.url {
         Some(url) => elsewhere(wanted, url),
         None => here(wanted, place),
@@ -45,20 +44,24 @@ pub(super) fn http(wanted: &Measure, place: &Place) -> anyhow::Result<Document> 
 
 /// On private servers.
 fn here(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
-    let wallets = wanted.wallets.unwrap_or(WALLETS).max(2);
-    let sessions = wanted.sessions.unwrap_or(wallets.min(SESSIONS_MAX)).clamp(2, wallets);
+    let wallets = wanted.wallets.unwrap_or(WALLETS);
+    let sessions = wanted.sessions.unwrap_or(wallets.min(SESSIONS_MAX));
     let size = Size { wallets, sessions, operations: wanted.stored_operations, hot_operations: 0 };
     let home = Home::new(place)?;
     let wanted = &Measure { client: wanted.client.placed(home.path()), ..wanted.clone() };
     let mut document = Document::new();
     document.set("book", describe(size));
+    let beside = Size { operations: 0, ..size };
+    let others = wanted.beside.iter().filter(|kind| **kind != Kind::Kopeck);
+    let books = others.map(|kind| (kind.name(), beside)).chain([("book", size)]);
+    home.require_room_for(&books.collect::<Vec<_>>())?;
     let work = home.book("book", size)?;
     let crowd = Arc::new(work.crowd()?);
     let mut servers =
         vec![(Server::start(Kind::Kopeck, &work, &wanted.service)?, Arc::clone(&crowd))];
     for kind in wanted.beside.iter().filter(|kind| **kind != Kind::Kopeck) {
         // A server each: two cannot have the same data directory.
-        let beside = home.book(kind.name(), Size { operations: 0, ..size })?;
+        let beside = home.book(kind.name(), beside)?;
         servers.push((Server::start(*kind, &beside, &wanted.service)?, Arc::new(beside.crowd()?)));
     }
     let told = measure_all(wanted, &servers, &mut document)?;
@@ -78,7 +81,7 @@ fn here(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
 /// On a service that somebody else runs.
 fn elsewhere(wanted: &Measure, url: &str) -> anyhow::Result<Document> {
     let server = Server::elsewhere(remote::address(url)?);
-    let people = wanted.wallets.unwrap_or(PEOPLE_ELSEWHERE).max(2);
+    let people = wanted.wallets.unwrap_or(PEOPLE_ELSEWHERE);
     let crowd = Arc::new(remote::crowd(server.address(), people)?);
     let mut document = Document::new();
     document.set("service", url);
@@ -193,7 +196,7 @@ fn load(
     Load {
         scenario,
         what: if batch <= 1 { What::Single } else { What::Batch(batch) },
-        connections: connections.max(1),
+        connections,
         client: wanted.client.clone(),
         keys: !wanted.no_keys,
         warm_up: wanted.warm_up_seconds,
@@ -229,8 +232,7 @@ pub(super) fn run_of(kind: Kind, load: &Load) -> Run {
 
 /// Measures the engine in this process, beside a bare file.
 pub(super) fn engine(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
-    ensure!(wanted.rounds > 0, "--rounds is at least 1");
-    let wallets = wanted.wallets.unwrap_or(WALLETS).max(2);
+    let wallets = wanted.wallets.unwrap_or(WALLETS);
     let operations = wanted.stored_operations;
     let size = Size { wallets, sessions: 0, operations, hot_operations: 0 };
     let home = Home::new(place)?;

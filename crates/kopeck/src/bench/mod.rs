@@ -42,16 +42,25 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context;
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::document::Document;
 use self::load::STOP;
 pub(crate) use self::options::Wanted;
 use self::options::{Output, Preset};
+use crate::config::Cli;
 
 /// Measures, and says what was found. Status 1: a check failed, or it could not be measured; a target
-/// that is missed is no failure.
+/// that is missed is no failure. Status 2: what was asked for makes no sense.
 pub(crate) fn run(wanted: Wanted) -> ExitCode {
+    if let Some(contradiction) = wanted.contradiction() {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut bench = cli.find_subcommand("bench").cloned().unwrap_or(cli);
+        bench.error(ErrorKind::ArgumentConflict, contradiction).exit();
+    }
     let said = measure(wanted).and_then(|(document, output)| {
         say(&document, &output)?;
         Ok(document.is_sound())

@@ -1,18 +1,48 @@
 //! Owns what can be asked of `kopeck bench`, with units and defaults.
 //!
-//! Never: a secret on the command line; a service elsewhere gets the bank's credentials by environment.
-//! Bounds: each option says its own.
+//! Never: a secret on the command line; a service elsewhere gets the bank's credentials by environment; nor
+//! another number than the one that was asked for: what is out of bounds is refused. Bounds: each option
+//! says its own.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use ledger::SUBMISSIONS_MAX;
 
+use super::measure::WALLETS;
+use super::remote::PEOPLE_MAX;
 use super::scenario::Scenario;
 use super::server::Kind;
 use crate::http_threads;
 use crate::processors::Processors;
+
+/// Wallets of a book. Somebody must pay somebody; each takes some hundred bytes of memory.
+const WALLETS_RANGE: RangeInclusive<u64> = 2..=100_000_000;
+/// Operations of a book. The disk has an end before.
+const STORED_MAX: u64 = 10_000_000_000;
+/// Connections. The service closes more than 2 048 from one address, and single questions need some.
+const CONNECTIONS_RANGE: RangeInclusive<u64> = 1..=2_000;
+/// Operations that are in memory before a round of the engine begins, some hundred bytes each.
+const OPERATIONS_RANGE: RangeInclusive<u64> = 1..=20_000_000;
+const ROUNDS_RANGE: RangeInclusive<u64> = 1..=1_000;
+const THREADS_RANGE: RangeInclusive<u64> = 1..=256;
+/// Requests a second. More than a million are far beyond what the client can send.
+const RATE_RANGE: RangeInclusive<f64> = 0.1..=1_000_000.0;
+/// The targets are about books that are worth the name.
+const TARGET_WALLETS_RANGE: RangeInclusive<u64> = 100..=100_000_000;
+const TARGET_ROWS_RANGE: RangeInclusive<u64> = 1_000..=STORED_MAX;
+const TARGET_HISTORY_RANGE: RangeInclusive<u64> = 100..=STORED_MAX;
+
+fn count(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(range)
+}
+
+fn count_u64(range: RangeInclusive<u64>) -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(range)
+}
 
 /// What to measure.
 #[derive(Debug, Clone, Args)]
@@ -43,8 +73,10 @@ pub(super) struct Measure {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "uniform")]
     pub(super) scenario: Vec<Scenario>,
 
-    /// Connections, each with one request at a time: one number or several.
-    #[arg(long, value_delimiter = ',', default_value = "64", value_name = "COUNT")]
+    /// Connections, each with one request at a time: one number or several, 2 000 at most. Batches of one
+    /// payer go over 16 at most.
+    #[arg(long, value_delimiter = ',', default_value = "64", value_parser = count(CONNECTIONS_RANGE),
+        value_name = "COUNT")]
     pub(super) connections: Vec<usize>,
 
     /// Operations a request: 1 is single requests, more goes to `/api/transfers/batch`. One number or
@@ -62,7 +94,7 @@ pub(super) struct Measure {
     pub(super) engine: bool,
 
     /// How often each is measured, in turns; the figures are medians.
-    #[arg(long, default_value_t = 3, value_name = "COUNT")]
+    #[arg(long, default_value = "3", value_parser = count(ROUNDS_RANGE), value_name = "COUNT")]
     pub(super) rounds: usize,
 
     /// How long each is measured each time.
@@ -75,23 +107,25 @@ pub(super) struct Measure {
 
     /// Requests at this rate, whether they are answered or not; latencies count from when a request
     /// was due.
-    #[arg(long, value_name = "REQUESTS_PER_SECOND")]
+    #[arg(long, value_parser = parse_rate, value_name = "REQUESTS_PER_SECOND")]
     pub(super) rate: Option<f64>,
 
-    /// With --engine: operations a round.
-    #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
+    /// With --engine: operations a round, 20 million at most.
+    #[arg(long, requires = "engine", default_value = "1000000", value_parser = count(OPERATIONS_RANGE),
+        value_name = "COUNT")]
     pub(super) operations: usize,
 
-    /// Wallets; with --url, at most 1 000 people sign up [default: 100000; with --url: 64].
-    #[arg(long, value_name = "COUNT")]
+    /// Wallets, from 2 to 100 million; with --url, at most 1 000 people sign up [default: 100000; with
+    /// --url: 64].
+    #[arg(long, value_parser = count_u64(WALLETS_RANGE), value_name = "COUNT")]
     pub(super) wallets: Option<u64>,
 
     /// How many of them are logged in and pay, 100 000 at most by default.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_parser = count_u64(WALLETS_RANGE), value_name = "COUNT")]
     pub(super) sessions: Option<u64>,
 
     /// Operations that are in the book before it begins; each wallet is paid in once in any case.
-    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    #[arg(long, default_value = "0", value_parser = count_u64(0..=STORED_MAX), value_name = "COUNT")]
     pub(super) stored_operations: u64,
 
     /// Sends no idempotency keys.
@@ -123,7 +157,7 @@ pub(super) struct Service {
 #[derive(Debug, Clone, Args)]
 pub(super) struct Client {
     /// Threads of the client [default: one for each four processors].
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_parser = count(THREADS_RANGE), value_name = "COUNT")]
     pub(super) client_threads: Option<usize>,
 
     /// Keeps the client's threads to these processors, by number from 0, or lets them be on `any`
@@ -163,23 +197,28 @@ pub(super) struct Output {
 #[derive(Debug, Clone, Args)]
 pub(super) struct Targets {
     /// Operations in the large book.
-    #[arg(long, default_value_t = 50_000_000, value_name = "COUNT")]
+    #[arg(long, default_value = "50000000", value_parser = count_u64(TARGET_ROWS_RANGE),
+        value_name = "COUNT")]
     pub(super) rows: u64,
 
     /// Wallets in the large book.
-    #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
+    #[arg(long, default_value = "1000000", value_parser = count_u64(TARGET_WALLETS_RANGE),
+        value_name = "COUNT")]
     pub(super) wallets: u64,
 
     /// Wallets in the book whose memory is measured.
-    #[arg(long, default_value_t = 10_000_000, value_name = "COUNT")]
+    #[arg(long, default_value = "10000000", value_parser = count_u64(TARGET_WALLETS_RANGE),
+        value_name = "COUNT")]
     pub(super) many_wallets: u64,
 
-    /// Operations of the one wallet whose history is asked for.
-    #[arg(long, default_value_t = 1_000_000, value_name = "COUNT")]
+    /// Operations of the one wallet whose history is asked for; with a first one of every wallet, at most
+    /// as many as there are in the large book.
+    #[arg(long, default_value = "1000000", value_parser = count_u64(TARGET_HISTORY_RANGE),
+        value_name = "COUNT")]
     pub(super) history: u64,
 
     /// How often what is compared is measured, in turns.
-    #[arg(long, default_value_t = 5, value_name = "COUNT")]
+    #[arg(long, default_value = "5", value_parser = count(ROUNDS_RANGE), value_name = "COUNT")]
     pub(super) rounds: usize,
 
     /// How long each is measured each time.
@@ -206,7 +245,104 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     if fits { Ok(Duration::from_secs_f64(seconds)) } else { Err("from 0.1 to 3600".to_owned()) }
 }
 
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().map_err(|error| error.to_string())?;
+    let (least, most) = (RATE_RANGE.start(), RATE_RANGE.end());
+    if RATE_RANGE.contains(&rate) { Ok(rate) } else { Err(format!("from {least} to {most}")) }
+}
+
+impl Wanted {
+    /// What was asked for that cannot be together, if anything.
+    pub(super) fn contradiction(&self) -> Option<String> {
+        match &self.preset {
+            Some(Preset::Targets(targets)) => targets.contradiction(),
+            None => self.measure.contradiction(),
+        }
+    }
+}
+
+impl Measure {
+    fn contradiction(&self) -> Option<String> {
+        if self.url.is_some() && self.wallets.is_some_and(|wallets| wallets > PEOPLE_MAX) {
+            return Some(format!("with --url, --wallets is {PEOPLE_MAX} at most"));
+        }
+        let wallets = self.wallets.unwrap_or(WALLETS);
+        let more = self.sessions.filter(|sessions| *sessions > wallets)?;
+        Some(format!("--sessions {more} are more than there are wallets ({wallets})"))
+    }
+}
+
+impl Targets {
+    fn contradiction(&self) -> Option<String> {
+        let Self { rows, wallets, history, .. } = *self;
+        let needed = wallets.saturating_add(history);
+        (needed > rows).then(|| {
+            format!("--wallets {wallets} and --history {history} need --rows {needed} at least, not {rows}")
+        })
+    }
+}
+
 fn parse_batch(text: &str) -> Result<usize, String> {
     let batch = text.parse().ok().filter(|batch| (1..=SUBMISSIONS_MAX).contains(batch));
     batch.ok_or_else(|| format!("a whole number from 1 to {SUBMISSIONS_MAX}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::config::{Cli, Command};
+
+    /// Whether it is taken as it stands, without a contradiction.
+    fn is_taken(arguments: &str) -> bool {
+        let all = ["kopeck", "bench"].into_iter().chain(arguments.split_whitespace());
+        match Cli::try_parse_from(all).map(|cli| cli.command) {
+            Ok(Some(Command::Bench(wanted))) => wanted.contradiction().is_none(),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused_and_not_changed() {
+        for taken in [
+            "",
+            "--wallets 2 --sessions 2 --rounds 1 --connections 1,2000 --rate 0.1 --client-threads 1",
+            "--wallets 100000000 --stored-operations 10000000000",
+            "--engine --operations 20000000",
+            "--url http://x --wallets 1000",
+            "targets",
+            "targets --rows 1000 --wallets 100 --many-wallets 100 --history 100 --rounds 1",
+            "targets --rows 2000000 --wallets 100000 --many-wallets 500000 --history 100000",
+        ] {
+            assert!(is_taken(taken), "{taken}");
+        }
+        for refused in [
+            "--wallets 0",
+            "--wallets 1",
+            "--wallets 99999999999999999",
+            "--stored-operations 18446744073709551615",
+            "--sessions 1",
+            "--wallets 10 --sessions 11",
+            "--rounds 0",
+            "--connections 0",
+            "--connections 1,0",
+            "--connections 2001",
+            "--rate 0",
+            "--rate NaN",
+            "--rate inf",
+            "--rate -1",
+            "--client-threads 0",
+            "--operations 5",
+            "--engine --operations 0",
+            "--url http://x --wallets 1001",
+            "targets --wallets 1",
+            "targets --many-wallets 1",
+            "targets --rows 1",
+            "targets --history 0",
+            "targets --rounds 0",
+            "targets --rows 1000 --wallets 500 --history 501",
+        ] {
+            assert!(!is_taken(refused), "{refused}");
+        }
+    }
 }

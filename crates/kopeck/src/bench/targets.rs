@@ -44,13 +44,12 @@ const ENGINE_OPERATIONS: usize = 1_000_000;
 const PAGES_PER_SECOND: f64 = 20.0;
 /// How often the service is killed.
 const KILLS: usize = 3;
-/// About what an operation takes on the disk at the most, with its key, in bytes.
-const DISK_BYTES_EACH: u64 = 250;
 
 /// Measures everything.
 pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
     announce(wanted);
     let home = Home::new(&wanted.place)?;
+    home.require_room_for(&largest_books(wanted))?;
     let wanted = &Targets { client: wanted.client.placed(home.path()), ..wanted.clone() };
     let mut document = Document::new();
     let small = small_size(wanted);
@@ -96,8 +95,38 @@ fn large_size(wanted: &Targets) -> Size {
     }
 }
 
+fn engine_size(wanted: &Targets) -> Size {
+    Size { sessions: 0, operations: wanted.wallets, hot_operations: 0, ..large_size(wanted) }
+}
+
+fn many_size(wanted: &Targets) -> Size {
+    let wallets = wanted.many_wallets;
+    Size { wallets, sessions: PAYERS.min(wallets), operations: 0, hot_operations: 0 }
+}
+
+/// Those that lie on the disk together when most is on it. The large one goes before that of many wallets
+/// is made, if nothing is kept.
+fn largest_books(wanted: &Targets) -> Vec<(&'static str, Size)> {
+    let large = ("large", large_size(wanted));
+    let many = ("many", many_size(wanted));
+    let either = match wanted.place.keep {
+        true => vec![large, many],
+        false if large.1.disk_bytes() > many.1.disk_bytes() => vec![large],
+        false => vec![many],
+    };
+    let small = small_size(wanted);
+    let beside = Size { operations: 0, ..small };
+    let others =
+        [("small", small), ("null", beside), ("bare", beside), ("engine", engine_size(wanted))];
+    either.into_iter().chain(others).collect()
+}
+
 fn announce(wanted: &Targets) {
-    let gigabytes = (wanted.rows.max(wanted.wallets) * DISK_BYTES_EACH) as f64 / 1e9;
+    let bytes = largest_books(wanted)
+        .iter()
+        .map(|(_, size)| size.disk_bytes())
+        .fold(0, u64::saturating_add);
+    let gigabytes = bytes as f64 / 1e9;
     eprintln!(
         "kopeck bench: everything in one run: {} operations and {} wallets, then {} wallets. That takes \
          minutes, and up to about {:.0} GB of disk. Smaller: --rows 2000000 --wallets 100000 \
@@ -144,7 +173,7 @@ fn beside_others(
         (Kind::Bare, &load, "bare server"),
     ]
     .map(|(kind, load, what)| (kind, load, what, run_of(kind, load)));
-    for number in 1..=wanted.rounds.max(1) {
+    for number in 1..=wanted.rounds {
         for (kind, load, what, run) in in_turn(number, compared.each_mut()) {
             let book = match kind {
                 Kind::Kopeck => &mut *book,
@@ -189,7 +218,7 @@ fn alone(wanted: &Targets, book: &mut Book, document: &mut Document) -> anyhow::
     let greatest = document.runs.first().context("nothing was measured")?.rate().median;
     let half = Load { rate: Some((greatest / 2.0).max(1.0)), ..load.clone() };
     let mut run = run_of(Kind::Kopeck, &half);
-    for number in 1..=wanted.rounds.max(1) {
+    for number in 1..=wanted.rounds {
         let title = format!("half of the greatest rate, {number}/{}", wanted.rounds);
         run.rounds.push(book.round(&half, &title)?);
     }
@@ -217,7 +246,7 @@ fn batches(wanted: &Targets, book: &mut Book, document: &mut Document) -> anyhow
     let load = base_load(wanted, &book.crowd);
     let load = Load { what: What::Batch(BATCH), connections: BATCH_CONNECTIONS, ..load };
     let mut run = run_of(Kind::Kopeck, &load);
-    for number in 1..=wanted.rounds.max(1) {
+    for number in 1..=wanted.rounds {
         let title = format!("batches over HTTP, {number}/{}", wanted.rounds);
         run.rounds.push(book.round(&load, &title)?);
         if run.counted() == 0 {
@@ -252,7 +281,7 @@ fn large_beside_small(
         for (run, book) in [(&mut *on_large, "large"), (&mut *on_small, "small")] {
             run.scenario = format!("{}, {book} book", run.scenario);
         }
-        for number in 1..=wanted.rounds.max(1) {
+        for number in 1..=wanted.rounds {
             let title = |book: &str| format!("{what}, {book} book, {number}/{}", wanted.rounds);
             let both =
                 [(&mut *on_small, &mut *small, "small"), (&mut *on_large, &mut *large, "large")];
@@ -284,7 +313,7 @@ fn long_history(wanted: &Targets, large: &mut Book, document: &mut Document) -> 
     let [without, with, pages] = &mut runs;
     without.scenario = "uniform, without long pages".to_owned();
     with.scenario = "uniform, beside long pages".to_owned();
-    for number in 1..=wanted.rounds.max(1) {
+    for number in 1..=wanted.rounds {
         let title = |what: &str| format!("{what} long pages, {number}/{}", wanted.rounds);
         for beside in in_turn(number, [false, true]) {
             if beside {
@@ -384,8 +413,7 @@ fn engine(
     large: &Work,
     document: &mut Document,
 ) -> anyhow::Result<()> {
-    let size = Size { sessions: 0, operations: wanted.wallets, hot_operations: 0, ..large.size() };
-    let small = home.book("engine", size)?;
+    let small = home.book("engine", engine_size(wanted))?;
     let batches = Batches {
         scenario: Scenario::Uniform,
         batch: BATCH,
@@ -424,7 +452,7 @@ fn engine_rounds(
     let engine = Engine::open(work)?;
     let (before, mut told) = (engine.operations()?, Told::default());
     let mut run = engine_run(Some(Scenario::Uniform), batches);
-    for number in 1..=wanted.rounds.max(1) {
+    for number in 1..=wanted.rounds {
         for the_engine in in_turn(number, [true, false]) {
             if the_engine {
                 let round = engine.run(batches)?;
@@ -441,9 +469,7 @@ fn engine_rounds(
 
 /// How much memory very many wallets take.
 fn memory(wanted: &Targets, home: &Home, document: &mut Document) -> anyhow::Result<()> {
-    let wallets = wanted.many_wallets.max(2);
-    let sessions = PAYERS.min(wallets);
-    let size = Size { wallets, sessions, operations: 0, hot_operations: 0 };
+    let size = many_size(wanted);
     let mut book = Book::start(Kind::Kopeck, home.book("many", size)?, &wanted.service)?;
     let load = base_load(wanted, &book.crowd);
     let mut run = run_of(Kind::Kopeck, &load);
@@ -451,7 +477,7 @@ fn memory(wanted: &Targets, home: &Home, document: &mut Document) -> anyhow::Res
     run.rounds.push(book.round(&load, "very many wallets")?);
     document.runs.push(run);
     let peak = book.server.memory_peak_bytes().map_or(f64::NAN, |bytes| bytes as f64 / 1e9);
-    let what = format!("memory at {} wallets, the most ever (VmHWM)", whole(wallets as f64));
+    let what = format!("memory at {} wallets, the most ever (VmHWM)", whole(size.wallets as f64));
     document.targets.push(Target::new(&what, "GB", one(peak), Limit::AtMost(1.0)));
     book.finish(document).map(|_| ())
 }

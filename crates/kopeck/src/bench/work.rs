@@ -32,6 +32,19 @@ pub(super) struct Size {
     pub(super) hot_operations: u64,
 }
 
+/// About what an operation takes on the disk at the most, with its key or its wallet, in bytes.
+const OPERATION_DISK_BYTES: u64 = 250;
+/// About what a session takes there.
+const SESSION_DISK_BYTES: u64 = 100;
+
+impl Size {
+    /// About what the book takes on the disk when it is made, in bytes.
+    pub(super) fn disk_bytes(self) -> u64 {
+        let operations = self.operations.max(self.wallets).saturating_mul(OPERATION_DISK_BYTES);
+        operations.saturating_add(self.sessions.saturating_mul(SESSION_DISK_BYTES))
+    }
+}
+
 /// What says that a directory was made by a benchmark.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Mark {
@@ -50,11 +63,16 @@ pub(super) struct Work {
     mark: Mark,
 }
 
+/// Whether a benchmark has made this directory.
+pub(super) fn is_ours(home: &Path) -> bool {
+    home.join(MARK).exists()
+}
+
 impl Work {
     /// Opens what an earlier benchmark has made in `home`, or begins anew there.
     pub(super) fn open(home: &Path, size: Size) -> anyhow::Result<Self> {
         fs::create_dir_all(home).with_context(|| format!("cannot make {}", home.display()))?;
-        if home.join(MARK).exists() {
+        if is_ours(home) {
             let work = Self::existing(home)?;
             ensure!(
                 work.mark.made && work.mark.size == size,
