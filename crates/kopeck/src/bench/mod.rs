@@ -17,6 +17,7 @@ mod home;
 mod load;
 mod measure;
 mod options;
+mod page_file;
 mod plot;
 mod prefill;
 mod progress;
@@ -37,7 +38,7 @@ mod turns;
 mod usage;
 mod work;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -50,6 +51,7 @@ use self::document::Document;
 use self::load::STOP;
 pub(crate) use self::options::Wanted;
 use self::options::{Output, Preset};
+use self::page_file::PageFile;
 use crate::config::Cli;
 
 /// Measures, and says what was found. Status 1: a check failed, or it could not be measured; a target
@@ -61,11 +63,7 @@ pub(crate) fn run(wanted: Wanted) -> ExitCode {
         let mut bench = cli.find_subcommand("bench").cloned().unwrap_or(cli);
         bench.error(ErrorKind::ArgumentConflict, contradiction).exit();
     }
-    let said = measure(wanted).and_then(|(document, output)| {
-        say(&document, &output)?;
-        Ok(document.is_sound())
-    });
-    match said {
+    match measure_and_say(wanted) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             eprintln!("kopeck: a check of the benchmark's own result failed");
@@ -78,8 +76,19 @@ pub(crate) fn run(wanted: Wanted) -> ExitCode {
     }
 }
 
+/// Whether the checks of what was measured hold.
+fn measure_and_say(wanted: Wanted) -> anyhow::Result<bool> {
+    let Output { json, report } = wanted.output().clone();
+    let page_file = report.as_deref().map(PageFile::open).transpose()?;
+    let document = measure(wanted)?;
+    let written = page_file.map(|file| file.write(&report::page(&document))).transpose();
+    print(&document, json).context("cannot write to standard output")?;
+    written?;
+    Ok(document.is_sound())
+}
+
 /// Runs it so that a signal stops it; a second one ends the process at once.
-fn measure(wanted: Wanted) -> anyhow::Result<(Document, Output)> {
+fn measure(wanted: Wanted) -> anyhow::Result<Document> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (stop, hung_up) = (crate::stop_signal()?, hung_up()?);
@@ -91,17 +100,9 @@ fn measure(wanted: Wanted) -> anyhow::Result<(Document, Output)> {
             STOP.store(true, Ordering::Relaxed);
         });
         let work = move || match wanted.preset {
-            Some(Preset::Targets(targets)) => {
-                targets::measure(&targets).map(|document| (document, targets.output))
-            }
-            None => {
-                let document = if wanted.measure.engine {
-                    measure::engine(&wanted.measure, &wanted.place)
-                } else {
-                    measure::http(&wanted.measure, &wanted.place)
-                };
-                document.map(|document| (document, wanted.output))
-            }
+            Some(Preset::Targets(targets)) => targets::measure(&targets),
+            None if wanted.measure.engine => measure::engine(&wanted.measure, &wanted.place),
+            None => measure::http(&wanted.measure, &wanted.place),
         };
         tokio::task::spawn_blocking(work).await?
     })
@@ -119,17 +120,12 @@ fn hung_up() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-fn say(document: &Document, output: &Output) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    if output.json {
+fn print(document: &Document, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
         writeln!(out, "{}", document.json())?;
     } else {
         write!(out, "{}", table::text(document))?;
     }
-    out.flush()?;
-    if let Some(file) = &output.report {
-        std::fs::write(file, report::page(document))
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    Ok(())
+    out.flush()
 }

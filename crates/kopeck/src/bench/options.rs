@@ -252,6 +252,14 @@ fn parse_rate(text: &str) -> Result<f64, String> {
 }
 
 impl Wanted {
+    /// What is said in the end.
+    pub(super) fn output(&self) -> &Output {
+        match &self.preset {
+            Some(Preset::Targets(targets)) => &targets.output,
+            None => &self.output,
+        }
+    }
+
     /// What was asked for that cannot be together, if anything.
     pub(super) fn contradiction(&self) -> Option<String> {
         match &self.preset {
