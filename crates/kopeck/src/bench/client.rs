@@ -5,7 +5,6 @@
 //! as there are connections; a run ends at its time, and what is under way then is waited for
 //! [`DRAIN_MAX`] at most.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -85,8 +84,8 @@ pub(super) struct Thread<'s> {
     requests: Requests,
     /// Time between two requests at a fixed rate.
     interval: Option<Duration>,
+    /// When the oldest request was or will be due that is not sent yet.
     next_due: Instant,
-    due: VecDeque<Instant>,
     /// There is nothing more to ask.
     exhausted: bool,
     shared: &'s Shared,
@@ -111,7 +110,6 @@ impl<'s> Thread<'s> {
         let free = (0..connections.len()).rev().collect();
         let next_due = shared.span.begin;
         let tally = Tally::new(shared.span.until - shared.span.from);
-        let due = VecDeque::new();
         Ok(Self {
             address,
             poll,
@@ -120,7 +118,6 @@ impl<'s> Thread<'s> {
             requests,
             interval,
             next_due,
-            due,
             exhausted: false,
             shared,
             tally,
@@ -159,8 +156,8 @@ impl<'s> Thread<'s> {
         if self.interval.is_some() && !over {
             // The system's own time-outs are whole milliseconds, which is too coarse here.
             let ahead = self.next_due.saturating_duration_since(Instant::now());
-            timeout = if self.due.is_empty() { Duration::ZERO } else { Duration::from_millis(1) };
-            if self.due.is_empty() {
+            timeout = if ahead.is_zero() { Duration::from_millis(1) } else { Duration::ZERO };
+            if !ahead.is_zero() {
                 // With nothing under way there is nothing to look for before the next is due.
                 let idle = self.free.len() == self.connections.len();
                 std::thread::sleep(ahead.min(if idle { LOOK_EVERY } else { TICK }));
@@ -182,17 +179,13 @@ impl<'s> Thread<'s> {
             }
             return Ok(());
         };
-        while self.next_due <= now {
-            self.due.push_back(self.next_due);
-            self.next_due += interval;
-        }
         while !self.exhausted
-            && !self.due.is_empty()
+            && self.next_due <= now
             && let Some(free) = self.free.pop()
-            && let Some(due) = self.due.pop_front()
         {
             // From when it should have been sent: what waits for a connection waits for the server.
-            self.ask(free, due)?;
+            self.ask(free, self.next_due)?;
+            self.next_due += interval;
         }
         Ok(())
     }

@@ -12,6 +12,9 @@ use super::usage::Usage;
 /// With more errors than this share of what was sent, a rate says little.
 const ERRORS_SHARE_MAX: f64 = 0.01;
 
+/// A rate that was asked for is not reached if more than this share of it is missing.
+const RATE_MISSED_SHARE_MAX: f64 = 0.05;
+
 /// Rounds of the same load on the same server.
 #[derive(Debug, Clone)]
 pub(super) struct Run {
@@ -87,7 +90,23 @@ impl Run {
                 share * 100.0
             )
         });
-        refused.into_iter().collect()
+        let missed = self.missed_rate().map(|reached| {
+            format!(
+                "{name}: {reached:.0} a second were answered; server and client together do not do what was asked \
+                 for with these connections, and latencies grow with time"
+            )
+        });
+        refused.into_iter().chain(missed).collect()
+    }
+
+    /// Requests a second that were answered, if they are clearly fewer than were asked for.
+    fn missed_rate(&self) -> Option<f64> {
+        let seconds: f64 = self.rounds.iter().map(|round| round.seconds).sum();
+        let asked = self.asked_rate? * seconds;
+        let answered = self.counted() as f64 / self.batch.max(1) as f64;
+        // At the edge of each round one may be on the other side.
+        let edges = self.rounds.len() as f64;
+        (answered + edges < asked * (1.0 - RATE_MISSED_SHARE_MAX)).then(|| answered / seconds)
     }
 
     /// Of all operations that were sent, the share that was refused or failed.
@@ -208,6 +227,20 @@ mod tests {
         let [warning] = with(3, 97).try_into().unwrap();
         assert!(warning.starts_with("kopeck uniform, 1 connection: 3.0 % "), "{warning}");
         assert_eq!(with(0, 0), [""; 0]);
+    }
+
+    #[test]
+    fn a_rate_that_was_not_reached_is_warned_of() {
+        let at =
+            |asked: f64, rates: &[u64]| Run { asked_rate: Some(asked), ..run(rates) }.warnings();
+        assert_eq!(at(1_000.0, &[960, 950]), [""; 0]);
+        let [warning] = at(1_000.0, &[900, 900]).try_into().unwrap();
+        assert!(warning.contains("1000 a second: 900 a second were answered"), "{warning}");
+        // One request more or less is no miss.
+        assert_eq!(at(1.5, &[1]), [""; 0]);
+        let batches = Run { batch: 100, ..run(&[100_000]) };
+        assert_eq!(Run { asked_rate: Some(1_000.0), ..batches.clone() }.warnings(), [""; 0]);
+        assert_eq!(Run { asked_rate: Some(2_000.0), ..batches }.warnings().len(), 1);
     }
 
     #[test]
