@@ -1,12 +1,14 @@
-//! Owns plots as SVG text: lines over two axes, in colours that the page's style sheet gives.
+//! Owns plots as SVG text: lines over two axes, in colours and dashes that the page's style sheet gives.
 //!
 //! Never: a script, a font or a colour of its own, a figure that was not handed in. Bounds: as many
-//! points as were handed in; [`SERIES_COLOURS`] colours, then they begin again.
+//! points as were handed in; [`COLOURS`] colours and [`DASHES`] dashes, then they begin again.
 
 use std::fmt::Write as _;
 
 /// How many colours the page has for lines.
-pub(super) const SERIES_COLOURS: usize = 6;
+pub(super) const COLOURS: usize = 8;
+/// How many kinds of dashes it has.
+const DASHES: usize = 6;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
@@ -17,9 +19,25 @@ const BOTTOM: f64 = 44.0;
 /// Marks on an axis, about.
 const MARKS: f64 = 5.0;
 
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Style {
+    /// Which colour, from 0 on.
+    pub(super) colour: usize,
+    /// Which dashes, from 0 on; 0 is none.
+    pub(super) dashes: usize,
+}
+
+impl Style {
+    fn classes(self) -> String {
+        format!("c{} d{}", self.colour % COLOURS, self.dashes % DASHES)
+    }
+}
+
 /// A line.
 #[derive(Debug, Clone)]
 pub(super) struct Series {
+    pub(super) style: Style,
     /// What it is called in the legend.
     pub(super) name: String,
     /// Its points, from left to right.
@@ -43,6 +61,8 @@ pub(super) struct Plot {
     pub(super) x: (&'static str, Scale),
     pub(super) y: (&'static str, Scale),
     pub(super) series: Vec<Series>,
+    /// Points that have their places, too, so that plots of the same are to the same scale.
+    pub(super) beside: Vec<(f64, f64)>,
 }
 
 /// From values to places.
@@ -100,9 +120,28 @@ fn nice_step(least: f64) -> f64 {
 }
 
 impl Plot {
+    /// As several plots to the same scale, of at most so many lines each; none if there is nothing to draw.
+    pub(super) fn split(mut self, lines_max: usize) -> Vec<Self> {
+        self.series.retain(|series| !series.points.is_empty());
+        let all = std::mem::take(&mut self.series);
+        let points: Vec<_> = all.iter().flat_map(|series| series.points.clone()).collect();
+        let parts: Vec<_> = all.chunks(lines_max.max(1)).collect();
+        let title = |number: usize| match parts.len() {
+            1 => self.title.clone(),
+            of => format!("{} ({number}\u{a0}of\u{a0}{of})", self.title),
+        };
+        let part = |(number, series): (usize, &&[Series])| Self {
+            title: title(number),
+            series: series.to_vec(),
+            beside: points.clone(),
+            ..self.clone()
+        };
+        (1..).zip(&parts).map(part).collect()
+    }
+
     /// The text of a `figure`.
     pub(super) fn figure(&self) -> String {
-        let points = || self.series.iter().flat_map(|series| &series.points);
+        let points = || self.series.iter().flat_map(|series| &series.points).chain(&self.beside);
         let x = Axis::new(self.x.1, points().map(|point| point.0));
         let y = Axis::new(self.y.1, points().map(|point| point.1));
         let across = |value: f64| LEFT + x.place(value) * (WIDTH - LEFT - RIGHT);
@@ -112,7 +151,7 @@ impl Plot {
         // Writing into a string cannot fail.
         let _ = write!(
             svg,
-            r#"<figure><figcaption>{title}</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">"#
+            r#"<figure><figcaption>{title}</figcaption><div class="wide"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">"#
         );
         let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
         for mark in &x.marks {
@@ -143,46 +182,45 @@ impl Plot {
             (TOP + bottom) / 2.0,
             escaped(self.y.0)
         );
-        for (number, series) in self.series.iter().enumerate() {
-            self.draw(&mut svg, number, series, (&across, &down));
+        for series in &self.series {
+            series.draw(&mut svg, (&across, &down));
         }
-        svg.push_str("</svg>");
+        svg.push_str("</svg></div>");
         self.legend(&mut svg);
         svg.push_str("</figure>");
         svg
     }
 
-    fn draw(
-        &self,
-        svg: &mut String,
-        number: usize,
-        series: &Series,
-        (across, down): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64),
-    ) {
-        let colour = number % SERIES_COLOURS;
+    fn legend(&self, svg: &mut String) {
+        svg.push_str(r#"<ul class="legend">"#);
+        for series in &self.series {
+            let (classes, name) = (series.style.classes(), escaped(&series.name));
+            let _ = write!(
+                svg,
+                r#"<li><svg class="key" viewBox="0 0 36 8" aria-hidden="true"><path class="line {classes}" d="M0 4H36"/></svg>{name}</li>"#
+            );
+        }
+        svg.push_str("</ul>");
+    }
+}
+
+impl Series {
+    fn draw(&self, svg: &mut String, (across, down): (&dyn Fn(f64) -> f64, &dyn Fn(f64) -> f64)) {
+        let classes = self.style.classes();
         let mut line = String::new();
-        for (place, (x, y)) in series.points.iter().enumerate() {
+        for (place, (x, y)) in self.points.iter().enumerate() {
             let step = if place == 0 { 'M' } else { 'L' };
             let _ = write!(line, "{step}{:.1} {:.1}", across(*x), down(*y));
         }
-        let _ = write!(svg, r#"<path class="line s{colour}" d="{line}"/>"#);
+        let _ = write!(svg, r#"<path class="line {classes}" d="{line}"/>"#);
         // Few points are shown as such: a line alone would look as if there was more.
-        if series.points.len() <= 12 {
-            for (x, y) in &series.points {
+        if self.points.len() <= 12 {
+            for (x, y) in &self.points {
                 let (x, y) = (across(*x), down(*y));
                 let _ =
-                    write!(svg, r#"<circle class="dot s{colour}" cx="{x:.1}" cy="{y:.1}" r="3"/>"#);
+                    write!(svg, r#"<circle class="dot {classes}" cx="{x:.1}" cy="{y:.1}" r="3"/>"#);
             }
         }
-    }
-
-    fn legend(&self, svg: &mut String) {
-        svg.push_str(r#"<ul class="legend">"#);
-        for (number, series) in self.series.iter().enumerate() {
-            let (colour, name) = (number % SERIES_COLOURS, escaped(&series.name));
-            let _ = write!(svg, r#"<li><i class="s{colour}"></i>{name}</li>"#);
-        }
-        svg.push_str("</ul>");
     }
 }
 
@@ -231,16 +269,41 @@ mod tests {
 
     #[test]
     fn a_figure_holds_what_was_handed_in_and_no_markup_of_it() {
-        let series = Series { name: "a<b".to_owned(), points: vec![(1.0, 2.0), (2.0, 1.0)] };
+        let style = Style { colour: 9, dashes: 2 };
+        let series = Series { style, name: "a<b".to_owned(), points: vec![(1.0, 2.0), (2.0, 1.0)] };
         let plot = Plot {
             title: "t".to_owned(),
             x: ("x", Scale::Linear),
             y: ("y", Scale::Linear),
             series: vec![series],
+            beside: Vec::new(),
         };
         let figure = plot.figure();
+        assert_eq!(figure.matches("class=\"line c1 d2\"").count(), 2, "once in the legend");
         assert!(figure.contains("a&lt;b") && !figure.contains("a<b"));
         assert_eq!(figure.matches("<circle").count(), 2);
         assert!(figure.contains("M340.0 12.0L616.0 134.0"), "{figure}");
+    }
+
+    #[test]
+    fn many_lines_are_several_plots_to_the_same_scale_and_none_is_no_plot() {
+        let style = Style { colour: 0, dashes: 0 };
+        let line =
+            |value: f64| Series { style, name: value.to_string(), points: vec![(1.0, value)] };
+        let nothing = Series { points: Vec::new(), ..line(0.0) };
+        let plot = Plot {
+            title: "t".to_owned(),
+            x: ("x", Scale::Linear),
+            y: ("y", Scale::Linear),
+            series: vec![nothing.clone(), line(1.0), line(2.0), line(900.0)],
+            beside: Vec::new(),
+        };
+        let parts = plot.clone().split(2);
+        let shown =
+            |part: &Plot| part.series.iter().map(|line| line.name.clone()).collect::<Vec<_>>();
+        assert_eq!(parts.iter().map(shown).collect::<Vec<_>>(), [vec!["1", "2"], vec!["900"]]);
+        assert_eq!(parts[0].title, "t (1\u{a0}of\u{a0}2)");
+        assert!(parts[0].figure().contains(">1 k<"), "the axis reaches what the other plot shows");
+        assert!(Plot { series: vec![nothing], ..plot }.split(2).is_empty());
     }
 }

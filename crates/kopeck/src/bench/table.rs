@@ -112,7 +112,7 @@ pub(super) fn cells(run: &Run) -> [String; 12] {
 }
 
 /// What the columns of targets are called.
-pub(super) const TARGET_COLUMNS: [&str; 5] = ["target", "measured", "wanted", "met", "min–max"];
+pub(super) const TARGET_COLUMNS: [&str; 5] = ["target", "met", "measured", "wanted", "min–max"];
 
 /// A target's cells.
 pub(super) fn target_cells(target: &Target) -> [String; 5] {
@@ -132,7 +132,7 @@ pub(super) fn target_cells(target: &Target) -> [String; 5] {
         .range
         .map_or(NONE.to_owned(), |(min, max)| format!("{}–{}", number(min), number(max)));
     let met = if target.is_met() { "yes" } else { "NO" }.to_owned();
-    [target.what.clone(), number(target.value), wanted, met, range]
+    [target.what.clone(), met, number(target.value), wanted, range]
 }
 
 /// Digits in groups of three.

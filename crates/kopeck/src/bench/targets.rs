@@ -427,7 +427,8 @@ fn engine(
         raw.rounds.push(raw_round(home.path(), &batches)?);
         Ok(())
     })?;
-    let (on_large, told_large) = engine_rounds(wanted, (large, &batches), || Ok(()))?;
+    let (mut on_large, told_large) = engine_rounds(wanted, (large, &batches), || Ok(()))?;
+    on_large.scenario = format!("{}, large book", on_large.scenario);
     let (wallets, rows) = (whole(wanted.wallets as f64), whole(wanted.rows as f64));
     let what = format!("engine, batches of 8 192, {wallets} wallets ÷ raw file");
     let ratio = Spread::ratio(&alone, &raw);
