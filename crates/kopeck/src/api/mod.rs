@@ -28,7 +28,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::batch::read::operation as batch_operation;
-pub(crate) use self::batch::{Batches, PATH as BATCH_PATH};
+pub(crate) use self::batch::{BODIES_PER_USER_MAX, Batches, PATH as BATCH_PATH};
 pub(crate) use self::receipts::LastCheckpoint;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;

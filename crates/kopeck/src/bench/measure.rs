@@ -22,6 +22,7 @@ use super::turns::in_turn;
 use super::usage::Usage;
 use super::work::{Size, Work};
 use super::{raw, remote};
+use crate::api::BODIES_PER_USER_MAX;
 
 /// Wallets, when nobody says how many.
 pub(super) const WALLETS: u64 = 100_000;
@@ -29,8 +30,6 @@ pub(super) const WALLETS: u64 = 100_000;
 const PEOPLE_ELSEWHERE: u64 = 64;
 /// How many people are logged in at most, when nobody says how many.
 const SESSIONS_MAX: u64 = 100_000;
-/// How many batches of one user the service takes at a time; it refuses more (`overloaded`).
-const BATCHES_OF_ONE_PAYER_MAX: usize = 16;
 /// Operations a batch of the engine, when nobody says how many.
 const ENGINE_BATCH: usize = 8_192;
 
@@ -171,15 +170,15 @@ fn taken_connections(
         return (asked.to_vec(), None);
     }
     let mut taken = Vec::new();
-    for connections in asked.iter().map(|asked| (*asked).min(BATCHES_OF_ONE_PAYER_MAX)) {
+    for connections in asked.iter().map(|asked| (*asked).min(BODIES_PER_USER_MAX)) {
         if !taken.contains(&connections) {
             taken.push(connections);
         }
     }
-    let less = asked.iter().any(|asked| *asked > BATCHES_OF_ONE_PAYER_MAX);
+    let less = asked.iter().any(|asked| *asked > BODIES_PER_USER_MAX);
     let note = less.then(|| {
         format!(
-            "{}, batches of {batch}: {BATCHES_OF_ONE_PAYER_MAX} connections at most, because the service \
+            "{}, batches of {batch}: {BODIES_PER_USER_MAX} connections at most, because the service \
              takes no more batches of one payer at a time",
             scenario.name()
         )

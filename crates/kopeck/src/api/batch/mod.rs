@@ -35,8 +35,8 @@ pub(crate) const PATH: &str = "/api/transfers/batch";
 
 /// Bodies of whole batches that are in memory at a time.
 const BODIES_MAX: usize = 64;
-/// Of them, so many of one user.
-const BODIES_PER_USER_MAX: usize = 16;
+/// Of them, so many of one user; more are refused (`overloaded`).
+pub(crate) const BODIES_PER_USER_MAX: usize = 16;
 
 /// How long a whole batch waits for a place before it is refused with 503.
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
