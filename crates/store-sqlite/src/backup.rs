@@ -16,6 +16,9 @@ use crate::connection::{beside, inspect_log_at_rest};
 use crate::copy::{self, CopyError, Done, Watch};
 use crate::directory;
 
+/// The endings of the files that SQLite keeps beside a data file, and reads when it opens one.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
 /// What to back up, and where to.
 #[derive(Debug, Clone, Copy)]
 pub struct Backup<'p> {
@@ -88,7 +91,7 @@ impl Partial {
         let made = tempfile::Builder::new().prefix(&prefix).suffix(".partial").tempfile_in(folder);
         // Closed: SQLite's locks do not bear that another opens and closes the file.
         let path = made.map(NamedTempFile::into_temp_path).map_err(CopyError::io(folder))?;
-        let beside = Beside(["-wal", "-shm", "-journal"].map(|ending| beside(&path, ending)));
+        let beside = Beside(BESIDE.map(|ending| beside(&path, ending)));
         Ok(Self { path, beside })
     }
 
@@ -127,5 +130,9 @@ fn check_place(backup: &Backup<'_>) -> Result<(), CopyError> {
     if folder.starts_with(real(data)?) || directory::is_data_directory(&folder) {
         return Err(CopyError::InDataDirectory(file.to_owned()));
     }
-    Ok(())
+    let others = BESIDE.map(|ending| beside(file, ending));
+    others
+        .into_iter()
+        .find(|other| other.exists())
+        .map_or(Ok(()), |other| Err(CopyError::Beside(other)))
 }

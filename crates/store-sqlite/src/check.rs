@@ -31,7 +31,7 @@ use self::replay::Replay;
 use crate::chain::Links;
 use crate::connection::{connect_to_read, inspect_log_at_rest};
 use crate::copy::{Step, Watch};
-use crate::readers::ReadError;
+use crate::readers::{ReadError, within_one_state};
 use crate::receipts::{self, Spans};
 use crate::{OpenError, directory, schema};
 
@@ -261,16 +261,6 @@ fn rows_max(connection: &Connection) -> rusqlite::Result<u64> {
     let pages: u64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     let page_bytes: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     Ok(pages.saturating_mul(page_bytes / ROW_BYTES_MIN))
-}
-
-fn within_one_state<T>(
-    connection: &Connection,
-    read: impl FnOnce(&Connection) -> Result<T, CheckError>,
-) -> Result<T, CheckError> {
-    connection.execute_batch("BEGIN")?;
-    let result = read(connection);
-    connection.execute_batch("COMMIT")?;
-    result
 }
 
 /// Reads on several threads, and replays in order on this one.

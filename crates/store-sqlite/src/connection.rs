@@ -61,6 +61,12 @@ pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
     if in_use()? {
         return Ok(());
     }
+    let leftover = directory::leftover(data);
+    if let Some(leftover) =
+        leftover.map_err(|error| OpenError::Unusable { path: data.to_owned(), error })?
+    {
+        return Err(OpenError::DataFileGone(leftover));
+    }
     match inspect_log(&directory::file(data)) {
         // Somebody who came meanwhile has written to it.
         Err(OpenError::LogDamaged(_)) if in_use()? => Ok(()),

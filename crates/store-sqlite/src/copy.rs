@@ -102,6 +102,11 @@ pub enum CopyError {
         "{0} lies in a data directory and would be lost with it, or harm it; choose a place outside of it, best on another disk"
     )]
     InDataDirectory(PathBuf),
+    /// Something of another data file is beside it.
+    #[error(
+        "{0} is in the way: whoever opens the backup would read it as if it belonged to it; move it away, or choose another name"
+    )]
+    Beside(PathBuf),
     /// There are data already.
     #[error(
         "{0} is there already: a data directory that has data is not overwritten; choose another one, or move that file and those beside it away"

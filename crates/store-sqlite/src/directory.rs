@@ -36,15 +36,18 @@ pub fn is_data_directory(path: &Path) -> bool {
     has_file(path) || path.join(LOCK).exists()
 }
 
-/// A file that belongs to a data file which is not there: it was lost, or is still to come.
+/// A file that belongs to a data file which is not there: it was lost, or is still to come. Nor is one that is
+/// empty: SQLite would delete its log.
 pub(crate) fn leftover(path: &Path) -> io::Result<Option<PathBuf>> {
-    if has_file(path) || !path.is_dir() {
+    let is_there = fs::metadata(file(path)).is_ok_and(|file| file.len() > 0);
+    if is_there || !path.is_dir() {
         return Ok(None);
     }
     for entry in fs::read_dir(path)? {
         let entry = entry?.path();
         let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let log = name.starts_with(FILE) && name.ends_with("-wal");
+        let log =
+            name.starts_with(FILE) && name.ends_with("-wal") && fs::metadata(&entry)?.len() > 0;
         if log || name.ends_with(".partial") || name.starts_with("keys-") && name.ends_with(".run")
         {
             return Ok(Some(entry));

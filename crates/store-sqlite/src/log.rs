@@ -9,7 +9,8 @@
 //! the one before it is on the disk. So if a whole batch stands behind the first frame that does not
 //! fit, and a frame that was written after it, then that batch had been acknowledged, and the frame was
 //! damaged later. That a frame was written after another is told by its checksum, which goes on from that
-//! one's: where a batch was refused because the disk was full, its frames are left behind the end.
+//! one's: where a batch was refused because the disk was full, its frames are left behind the end. Or by a
+//! second end of a batch: the one that was being written has one, and what was refused has none.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -58,6 +59,7 @@ pub(crate) fn inspect(log: &Path) -> io::Result<Result<Found, LogDamage>> {
     // batch's last frame, as it says them, and as they are if it says them wrongly.
     let mut before = [Some(header.checksum), None];
     let mut damaged = None;
+    let mut ends_behind = 0;
     let mut number = 0;
     while fill(&mut log, &mut frame)? {
         number += 1;
@@ -73,8 +75,9 @@ pub(crate) fn inspect(log: &Path) -> io::Result<Result<Found, LogDamage>> {
         let told = [sum_1, sum_2];
         let sums = before.map(|sum| Some(header.sum(header.sum(sum?, head.get(..8)?), page)));
         let follows = sums.contains(&Some(told));
+        ends_behind += u32::from(commit != 0 && (damaged.is_some() || !follows));
         match damaged {
-            Some(frame) if follows => return Ok(Err(LogDamage { frame })),
+            Some(frame) if follows || ends_behind > 1 => return Ok(Err(LogDamage { frame })),
             None if follows => {
                 before = [Some(told), None];
                 if commit != 0 {
@@ -216,6 +219,17 @@ mod tests {
         damaged[HEADER_BYTES + FRAME_BYTES + FRAME_HEADER_BYTES] ^= 0x40;
         std::fs::write(&log, &damaged).unwrap();
         assert_eq!(inspect(&log).unwrap(), Err(LogDamage { frame: 2 }));
+    }
+
+    #[test]
+    fn a_lost_block_of_the_disk_is_told_of_though_it_reaches_into_the_next_batch() {
+        let (_dir, log) = log_of(5);
+        let whole = std::fs::read(&log).unwrap();
+        // The end of one frame and the head of the next: with them, the third and the fourth are gone.
+        let mut lost = whole;
+        lost[HEADER_BYTES + 2 * FRAME_BYTES + 2_000..HEADER_BYTES + 3 * FRAME_BYTES + 100].fill(0);
+        std::fs::write(&log, &lost).unwrap();
+        assert_eq!(inspect(&log).unwrap(), Err(LogDamage { frame: 3 }));
     }
 
     #[test]

@@ -124,6 +124,16 @@ pub enum OpenError {
     /// user n's.
     #[error("the data file is damaged: wallet {0} is kept as another kind, or as another user's")]
     WalletChanged(u64),
+    /// The wallet table lacks what it says to have.
+    #[error(
+        "the data file is damaged: wallet {wallet} is not as it was after operation {operation}, or later, as it is said to be"
+    )]
+    WalletBehind {
+        /// The wallet.
+        wallet: u64,
+        /// The operation.
+        operation: u64,
+    },
     /// The operation that the wallet table was written up to is not there.
     #[error("the data file is damaged: operation {0} is missing")]
     OperationMissing(u64),

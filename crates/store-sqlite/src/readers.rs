@@ -112,10 +112,11 @@ fn report(error: ReadError, alarm: &(dyn Fn(String) + Send + Sync)) -> LedgerErr
     LedgerError::Unreadable(damage)
 }
 
-fn within_one_state<T>(
+/// Everything that `read` reads is of one state between commits.
+pub(crate) fn within_one_state<T, E: From<rusqlite::Error>>(
     connection: &Connection,
-    read: impl FnOnce(&Connection) -> Result<T, ReadError>,
-) -> Result<T, ReadError> {
+    read: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
     connection.prepare_cached("BEGIN")?.execute(())?;
     let result = read(connection);
     // After a disk that cannot be read, SQLite has ended the transaction by itself: what it would say of a second

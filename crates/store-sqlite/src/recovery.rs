@@ -3,7 +3,7 @@
 //! Never: a guess. What does not follow from the rules is a damage, named, and the start fails.
 //! Bounds: the wallet tables once, and the operations after the sweep's mark.
 
-use ledger::{Book, Chain, OperationId, Timestamp, WalletId, WalletKind, WalletState};
+use ledger::{Book, Chain, OperationId, Timestamp, Transfer, WalletId, WalletKind, WalletState};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::chain::{Links, Verifier};
@@ -32,7 +32,8 @@ pub(crate) fn recover(
     let mut book = Book::new();
     load_wallets(connection, &mut book, heads)?;
     book.restore_mark(OperationId::new(mark), time_of(connection, mark)?);
-    let mut verifier = Verifier::from(connection, links, mark)??;
+    // With the operation of the mark, too.
+    let mut verifier = Verifier::from(connection, links, mark.saturating_sub(1))??;
     let replayed = replay(connection, &mut book, &mut verifier, heads)?;
     book.check()?;
     verifier.chain.commit();
@@ -140,6 +141,7 @@ fn replay(
             chain::compare(chain::block_root(connection, found.number)?, found)?;
         }
         if transfer.id.get() <= mark {
+            check_swept(book, transfer)?;
             continue;
         }
         #[cfg(feature = "planted-faults")]
@@ -156,4 +158,20 @@ fn replay(
         replayed += 1;
     }
     Ok(replayed)
+}
+
+/// What the mark covers must be in the wallets: else an operation would be undone.
+fn check_swept(book: &Book, transfer: &Transfer) -> Result<(), OpenError> {
+    for side in [transfer.debit, transfer.credit] {
+        let state = book.wallet(side.wallet);
+        let is_in = state.is_some_and(|state| match state.last {
+            Some(last) if last == transfer.id => state.balance == side.balance,
+            last => last > Some(transfer.id),
+        });
+        if !is_in {
+            let (wallet, operation) = (side.wallet.get(), transfer.id.get());
+            return Err(OpenError::WalletBehind { wallet, operation });
+        }
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@
 //! halts at the first. But a start that follows reads those pages, and an fsync of its own would tell it nothing.
 //! Written again, they are on the disk after it, or it fails.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -28,29 +29,48 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// ones, for which the older was passed over: those are read from the log, and copied later.)
 pub(crate) fn rewrite(file: &Path, found: Found) -> io::Result<()> {
     let Some(log) = open(&beside(file, "-wal"))? else { return Ok(()) };
+    let written = write_again(&log);
+    // Also where there was no room: nobody may be told of what was never synced.
+    log.sync_all()?;
+    written?;
+    let copied = copied(&beside(file, "-shm"))?.min(found.frames);
+    let Some(data) = open(file)?.filter(|_| copied > 0) else { return Ok(()) };
+    let mut page = vec![0; found.page_bytes];
+    for (number, at) in newest(&log, copied, found.page_bytes)? {
+        log.read_exact_at(&mut page, at)?;
+        // Pages are counted from 1.
+        data.write_all_at(&page, u64::from(number - 1) * page.len() as u64)?;
+    }
+    data.sync_all()
+}
+
+/// The pages of the first frames, each with where its newest content stands in the log. An older one must never
+/// be in the data file: others may read there meanwhile.
+fn newest(log: &File, frames: u64, page_bytes: usize) -> io::Result<BTreeMap<u32, u64>> {
+    let frame_bytes = (FRAME_HEADER_BYTES + page_bytes) as u64;
+    let mut pages = BTreeMap::new();
+    for frame in 0..frames {
+        let at = HEADER_BYTES as u64 + frame * frame_bytes;
+        let mut number = [0; 4];
+        log.read_exact_at(&mut number, at)?;
+        pages.insert(u32::from_be_bytes(number), at + FRAME_HEADER_BYTES as u64);
+    }
+    // There is no such page.
+    pages.remove(&0);
+    Ok(pages)
+}
+
+fn write_again(file: &File) -> io::Result<()> {
     let mut bytes = vec![0; CHUNK_BYTES];
     let mut at = 0;
     loop {
-        let read = log.read_at(&mut bytes, at)?;
-        let Some(bytes) = bytes.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        log.write_all_at(bytes, at)?;
+        let read = file.read_at(&mut bytes, at)?;
+        let Some(bytes) = bytes.get(..read).filter(|bytes| !bytes.is_empty()) else {
+            return Ok(());
+        };
+        file.write_all_at(bytes, at)?;
         at += read as u64;
     }
-    log.sync_all()?;
-    let copied = copied(&beside(file, "-shm"))?.min(found.frames);
-    let Some(data) = open(file)?.filter(|_| copied > 0) else { return Ok(()) };
-    let mut frame = vec![0; FRAME_HEADER_BYTES + found.page_bytes];
-    let frame_bytes = frame.len() as u64;
-    for number in 0..copied {
-        log.read_exact_at(&mut frame, HEADER_BYTES as u64 + number * frame_bytes)?;
-        let (head, page) = frame.split_at(FRAME_HEADER_BYTES);
-        let number = head.first_chunk().map_or(0, |number| u32::from_be_bytes(*number));
-        // Pages are counted from 1.
-        if let Some(before) = number.checked_sub(1) {
-            data.write_all_at(page, u64::from(before) * page.len() as u64)?;
-        }
-    }
-    data.sync_all()
 }
 
 fn open(path: &Path) -> io::Result<Option<File>> {
@@ -118,6 +138,13 @@ mod tests {
         pages.filter(|((one, other), _)| one != other).map(|(_, number)| number).collect()
     }
 
+    /// The frames that stand after this place, up to the one of this number.
+    fn frames_after(log: &[u8], at: u64, upto: usize) -> Vec<&[u8]> {
+        let at = usize::try_from(at).unwrap() + PAGE_BYTES;
+        let end = HEADER_BYTES + upto * (FRAME_HEADER_BYTES + PAGE_BYTES);
+        log[at..end].chunks(FRAME_HEADER_BYTES + PAGE_BYTES).collect()
+    }
+
     fn rewrite(file: &Path) {
         let found = log::inspect(&beside(file, "-wal")).unwrap().unwrap();
         super::rewrite(file, found).unwrap();
@@ -140,6 +167,16 @@ mod tests {
         let newer: Vec<_> = newer.map(|frame| usize::from(frame[3])).collect();
         assert!(before > 0 && differ.iter().all(|page| newer.contains(page)), "{differ:?}");
         assert!(pages(&lost, &copied).len() > differ.len());
+        // Each page once, however often it is in the log.
+        let frames = fs::File::open(beside(&file, "-wal")).unwrap();
+        let newest = newest(&frames, before as u64, PAGE_BYTES).unwrap();
+        assert!(newest.len() < before);
+        for (number, at) in newest {
+            let page = &log[usize::try_from(at).unwrap()..][..PAGE_BYTES];
+            let newer = |other: &[u8]| other[..4] == number.to_be_bytes() && other[24..] != *page;
+            let after = frames_after(&log, at, before);
+            assert!(!after.iter().any(|frame| newer(frame)), "page {number}");
+        }
         assert!(fs::read(beside(&file, "-wal")).unwrap() == log);
         // Where nobody keeps an index alive, SQLite copies all of it.
         fs::write(&file, &lost).unwrap();

@@ -52,10 +52,16 @@ pub(crate) fn migrate(
 ) -> Result<bool, OpenError> {
     let version = version(connection)?;
     let new = is_empty(connection)?;
-    // Without one, the file is there already and says its own.
+    // Only a new file gets the one that is asked for. Compared before anything is changed: an older file would be
+    // brought to today's version in another currency than its own, and fit no more.
     let currency = match currency {
-        Some(currency) => currency,
-        None => self::currency(connection)?,
+        Some(currency) if version == 0 => currency,
+        asked => match (self::currency(connection)?, asked) {
+            (file, Some(asked)) if asked != file => {
+                return Err(OpenError::CurrencyDiffers { file, asked });
+            }
+            (file, _) => file,
+        },
     };
     for (migration, version) in MIGRATIONS.iter().zip(1_i32..).skip(version) {
         let transaction = connection.transaction()?;

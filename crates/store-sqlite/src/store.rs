@@ -73,9 +73,6 @@ impl SqliteStore {
         let mut connection = connect_to_write(&file)?;
         let created = schema::migrate(&mut connection, options.currency, now().micros())?;
         let currency = schema::currency(&connection)?;
-        if let Some(asked) = options.currency.filter(|asked| *asked != currency) {
-            return Err(OpenError::CurrencyDiffers { file: currency, asked });
-        }
         connection::empty_log(&connection)?;
         directory.sync()?;
         let heads = Arc::new(Heads::new());

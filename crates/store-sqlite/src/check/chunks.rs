@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, Row};
 use super::findings::{Findings, Place};
 use super::{CheckError, external_ids};
 use crate::chain::{self, ChainDamage, Links};
+use crate::readers::within_one_state;
 use crate::rows;
 
 /// How many operations a chunk has: whole blocks.
@@ -112,16 +113,21 @@ impl ChunkReader {
             external_ids: external_ids::Sum::default(),
             findings: Findings::default(),
         };
-        self.connection.execute_batch("BEGIN")?;
-        let read = self.read_rows(&mut chunk);
-        self.connection.execute_batch("COMMIT")?;
-        read?;
+        let Self { connection, links, published, buffer, .. } = self;
+        let what = (*links, *published);
+        within_one_state(connection, |connection| {
+            Self::read_rows(connection, what, buffer, &mut chunk)
+        })?;
         Ok(chunk)
     }
 
-    fn read_rows(&mut self, chunk: &mut Chunk) -> Result<(), CheckError> {
+    fn read_rows(
+        connection: &Connection,
+        (links, published): (Links, u64),
+        buffer: &mut Vec<u8>,
+        chunk: &mut Chunk,
+    ) -> Result<(), CheckError> {
         let (first, last) = (*chunk.ids.start(), *chunk.ids.end());
-        let Self { connection, links, published, buffer, .. } = self;
         let mut block = OpenBlock::new();
         let mut previous = or_damage(chain::link(connection, first - 1), first, chunk)?.flatten();
         let mut select = connection.prepare_cached(rows::SELECT_KEPT_AFTER)?;
@@ -133,7 +139,7 @@ impl ChunkReader {
                 chunk.unread.push(next..=last);
                 for id in next..=last {
                     block.whole = false;
-                    Self::end(connection, chunk, &mut block, id, *published)?;
+                    Self::end(connection, chunk, &mut block, id, published)?;
                 }
                 break;
             };
@@ -142,7 +148,7 @@ impl ChunkReader {
             while next < id && next <= last {
                 // Missing: named when the book comes to it, together with its neighbours.
                 (previous, block.whole) = (None, false);
-                Self::end(connection, chunk, &mut block, next, *published)?;
+                Self::end(connection, chunk, &mut block, next, published)?;
                 next += 1;
             }
             let Some(row) = row.filter(|_| next <= last) else { break };
@@ -160,7 +166,7 @@ impl ChunkReader {
                         block.fits = false;
                         chunk.findings.add("operation_changed", Place::Operation(id), changed(id));
                     }
-                    chunk.external_ids.add(*links, &kept.transfer);
+                    chunk.external_ids.add(links, &kept.transfer);
                     let key_mark = kept.key.is_some().then_some(record.key_mark);
                     chunk.rows.push(ReadRow {
                         transfer: Transfer { details: None, external_id: None, ..kept.transfer },
@@ -176,7 +182,7 @@ impl ChunkReader {
                 }
             }
             previous = link;
-            Self::end(connection, chunk, &mut block, id, *published)?;
+            Self::end(connection, chunk, &mut block, id, published)?;
             next += 1;
         }
         if block.whole && !block.leaves.is_empty() {

@@ -387,3 +387,21 @@ fn a_backup_never_goes_into_anothers_data_directory() {
     assert!(error.contains("lies in a data directory"), "{error}");
     assert_eq!(other.reopen().unwrap().recovered.wallets, 3);
 }
+
+#[test]
+fn a_backup_is_not_put_beside_what_would_be_read_with_it() {
+    let engine = Engine::with_people(1);
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("backup.db");
+    for ending in ["-wal", "-shm", "-journal"] {
+        let other = dir.path().join(format!("backup.db{ending}"));
+        std::fs::write(&other, "somebody's").unwrap();
+        for replace in [false, true] {
+            let error = back_up_watched(engine.dir(), &file, replace, &unwatched()).unwrap_err();
+            assert!(error.to_string().contains("is in the way"), "{ending}: {error}");
+        }
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "somebody's");
+        std::fs::remove_file(other).unwrap();
+    }
+    back_up(engine.dir(), &file).unwrap();
+}

@@ -3,9 +3,10 @@
 
 use ledger::{Checkpoint, Ledger, OperationId, Receipt};
 use rusqlite::Connection;
+use store_sqlite::OpenError;
 use tempfile::TempDir;
 
-use crate::support::{Engine, connect, open, wait, wallet};
+use crate::support::{Engine, connect, open, open_in, wait, wallet};
 
 fn checkpoint(engine: &Engine) -> Checkpoint {
     wait(engine.store.checkpoint()).unwrap()
@@ -131,6 +132,8 @@ pub(crate) fn old_file(operations: u64) -> TempDir {
 #[test]
 fn a_file_of_version_1_gets_its_chain() {
     let dir = old_file(300);
+    let wrong = open_in(dir.path(), "USD").err().unwrap();
+    assert!(matches!(wrong, OpenError::CurrencyDiffers { .. }), "{wrong}");
     let (store, recovered) = open(dir.path()).unwrap();
     assert_eq!((recovered.operations, recovered.created), (300, false));
     let operation = OperationId::new(300).unwrap();

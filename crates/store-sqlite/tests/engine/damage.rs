@@ -55,14 +55,35 @@ fn what_does_not_follow_is_named_by_its_operation() {
     check("DELETE FROM transfer WHERE operation_id = 1", "operation 2 stands where operation 1");
 }
 
+#[test]
+fn a_mark_that_covers_more_than_the_wallets_have_is_named() {
+    let mark = |mark: u64| leak(format!("UPDATE ledger SET sweep_operation_id = {mark}"));
+    check(mark(1), "wallet 1 is not as it was after operation 1");
+    check(mark(3), "wallet 1 is not as it was after operation 1");
+    let swept = "UPDATE ledger SET sweep_operation_id = 2;
+                 UPDATE swept SET balance_minor = -1000, last_operation_id = 1 WHERE wallet_id = 1;
+                 UPDATE swept SET balance_minor = 10, last_operation_id = 2 WHERE wallet_id = 3;";
+    let third = |rest: &str| leak(format!("{swept}{rest} WHERE wallet_id = 2"));
+    check(
+        third("UPDATE swept SET balance_minor = 1000, last_operation_id = 1"),
+        "wallet 2 is not as it was after operation 2",
+    );
+    check(
+        third("UPDATE swept SET balance_minor = 991, last_operation_id = 2"),
+        "wallet 2 is not as it was after operation 2",
+    );
+    let engine = damaged(third("UPDATE swept SET balance_minor = 994, last_operation_id = 3"));
+    assert_eq!(engine.unwrap().recovered.replayed, 1);
+}
+
 fn leak(statement: String) -> &'static str {
     statement.leak()
 }
 
 #[test]
 fn a_wallet_table_that_does_not_fit_is_named() {
-    let rows = |statement: &'static str, named: &str| {
-        let engine = Engine::with_people(2);
+    let rows_of = |people, statement: &'static str, named: &str| {
+        let engine = Engine::with_people(people);
         engine.deposit(2, 1_000).unwrap();
         let error = engine
             .reopen_after(|file: &Connection| file.execute_batch(statement).unwrap())
@@ -71,15 +92,21 @@ fn a_wallet_table_that_does_not_fit_is_named() {
             .to_string();
         assert!(error.contains(named), "{statement}: {error}");
     };
-    rows("UPDATE swept SET balance_minor = 1001 WHERE wallet_id = 2", "sum to 1 minor units");
+    let rows = |statement, named: &str| rows_of(2, statement, named);
+    rows("UPDATE swept SET balance_minor = 1 WHERE wallet_id = 3", "sum to 1 minor units");
+    rows(
+        "UPDATE swept SET balance_minor = 1001 WHERE wallet_id = 2",
+        "wallet 2 is not as it was after operation 1",
+    );
     rows("DELETE FROM wallet WHERE wallet_id = 2", "wallet 3 in its place");
     rows("DELETE FROM wallet WHERE wallet_id = 3", "wallet 3 in its place");
     rows("UPDATE swept SET last_operation_id = 2 WHERE wallet_id = 2", "operation 2");
     rows("DELETE FROM transfer", "operation 1 is missing");
     rows("UPDATE wallet SET system = 0 WHERE wallet_id = 1", "wallet 1");
-    rows(
+    rows_of(
+        3,
         "UPDATE swept SET balance_minor = -1 WHERE wallet_id = 3;
-         UPDATE swept SET balance_minor = 1001 WHERE wallet_id = 2",
+         UPDATE swept SET balance_minor = 1 WHERE wallet_id = 4",
         "wallet 3 is below zero",
     );
     rows("DELETE FROM ledger", "damaged");

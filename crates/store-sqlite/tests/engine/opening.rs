@@ -1,6 +1,7 @@
 //! What a start accepts and what it refuses, with a sentence that says what to do.
 
 use rusqlite::Connection;
+use store_sqlite::{Check, Unwatched, check};
 use tempfile::TempDir;
 
 use crate::support::{Engine, connect, open, open_in};
@@ -94,10 +95,18 @@ fn a_program_that_stays_on_an_old_state_does_not_keep_the_engine_from_starting()
 
 #[test]
 fn a_data_file_that_is_gone_is_not_made_anew_beside_what_belongs_to_it() {
-    for name in ["kopeck.db-wal", "keys-00000001.run", ".kopeck.db.abc.partial"] {
+    let names = ["kopeck.db-wal", "keys-00000001.run", ".kopeck.db.abc.partial"];
+    // An empty one is none either, and SQLite would delete its log.
+    for (name, is_empty) in names.iter().flat_map(|name| [(*name, false), (*name, true)]) {
         let dir = TempDir::new().unwrap();
         let left = dir.path().join(name);
         std::fs::write(&left, "something").unwrap();
+        if is_empty {
+            std::fs::write(dir.path().join("kopeck.db"), "").unwrap();
+            let wanted = Check { data: dir.path(), published: None };
+            let error = check(&wanted, &Unwatched).err().unwrap().to_string();
+            assert!(error.contains("there is no data file here"), "{error}");
+        }
         let error = open(dir.path()).err().unwrap().to_string();
         assert!(error.contains("there is no data file here") && error.contains(name), "{error}");
         assert_eq!(std::fs::read(&left).unwrap(), b"something", "it was left as it is");
