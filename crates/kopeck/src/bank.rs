@@ -4,6 +4,7 @@
 //! did. Bounds: one bank, user 1 with wallet 1.
 
 use std::io::{BufRead, IsTerminal};
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, bail};
 use ledger::{NewUser, People, Role, User};
@@ -15,6 +16,8 @@ use crate::config::BankEnvironment;
 /// The bank's e-mail address when BANK_EMAIL does not give one.
 const EMAIL_DEFAULT: &str = "bank@localhost";
 const NAME: &str = "Bank";
+/// Who asks for its hashes: the service itself.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const HOW_TO_CHANGE: &str = "stop the service and run `kopeck bank set-password` to change it";
 
 /// A bank that was just made with a password of our own making, to be shown once.
@@ -52,7 +55,7 @@ async fn make(
     }
     let made = given.is_none();
     let password = given.map_or_else(generate, Ok)?;
-    let password_hash = passwords.hash(password.clone()).await?;
+    let password_hash = passwords.hash(password.clone(), HERE).await?;
     let name = NAME.to_owned();
     let new = NewUser { role: Role::Bank, name, email: email.clone(), email_key, password_hash };
     people.sign_up(new, None).await??;
@@ -79,7 +82,7 @@ async fn compare(
     }
     let Some(password) = environment.password else { return Ok(()) };
     let kept = people.credentials(&email_key).await?.map(|known| known.password_hash);
-    if !passwords.verify(password, kept).await? {
+    if !passwords.verify(password, kept, HERE).await? {
         tracing::warn!(
             "BANK_PASS is not the bank's password and was ignored: the password was set before; \
              {HOW_TO_CHANGE}"

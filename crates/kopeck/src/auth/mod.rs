@@ -8,6 +8,7 @@ mod client;
 pub(crate) mod cookies;
 pub(crate) mod cross_site;
 pub(crate) mod form_token;
+mod lines;
 pub(crate) mod password;
 mod secret;
 mod sessions;
@@ -217,7 +218,7 @@ impl Auth {
             name: asked.name.clone(),
             email: asked.email.clone(),
             email_key: asked.email_key.clone(),
-            password_hash: self.passwords.hash(asked.password.clone()).await?,
+            password_hash: self.passwords.hash(asked.password.clone(), client).await?,
         };
         match self.people.sign_up(new, asked.key.clone()).await? {
             Ok(user) => Ok((user, false)),
@@ -267,7 +268,7 @@ impl Auth {
     async fn identify(&self, claim: LogIn, client: IpAddr) -> Result<User, AuthError> {
         let email_key = email_key(&claim.email);
         let attempt = self.throttle.log_in(client, &email_key)?;
-        let checked = self.check_credentials(claim, &email_key).await;
+        let checked = self.check_credentials(claim, &email_key, client).await;
         if !matches!(checked, Err(AuthError::WrongCredentials)) {
             attempt.give_back();
         }
@@ -291,14 +292,19 @@ impl Auth {
     }
 
     /// Takes as long for an unknown e-mail address as for a wrong password.
-    async fn check_credentials(&self, claim: LogIn, email_key: &str) -> Result<User, AuthError> {
+    async fn check_credentials(
+        &self,
+        claim: LogIn,
+        email_key: &str,
+        client: IpAddr,
+    ) -> Result<User, AuthError> {
         // Longer than any that was ever taken: no need to hash it, and it tells nothing.
         if claim.password.reveal().len() > PASSWORD_BYTES_MAX {
             return Err(AuthError::WrongCredentials);
         }
         let known = self.people.credentials(email_key).await?;
         let (user, hash) = known.map(|known| (known.user, known.password_hash)).unzip();
-        let fits = self.passwords.verify(claim.password, hash).await?;
+        let fits = self.passwords.verify(claim.password, hash, client).await?;
         user.filter(|_| fits).ok_or(AuthError::WrongCredentials)
     }
 }

@@ -1,9 +1,11 @@
 //! Owns passwords: their form, their Argon2id hashes, and how many are computed at a time.
 //!
 //! Never: a hash computed on an async thread, or a password kept. Bounds: 8 to 1 024 bytes; at most
-//! `hashes_max` hashes at a time, 19 MiB each; a wait for one's turn of at most `wait_max`.
+//! `hashes_max` hashes at a time, 19 MiB each; of one network no more than that run or are next, or
+//! [`NETWORK_HASHES`] if that is more; a wait for one's turn of at most `wait_max`.
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +17,17 @@ use rustix::thread::gettid;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Secret;
+use super::lines::{Lines, Place};
+use super::throttle::network;
 
 /// The least length of a password, in characters.
 pub(crate) const PASSWORD_CHARS_MIN: usize = 8;
 /// The greatest length of a password, in bytes.
 pub(crate) const PASSWORD_BYTES_MAX: usize = 1_024;
+
+/// So many hashes of one network run or are next, or `hashes_max` where that is more: a network that is
+/// alone has all that the machine gives, and one that floods has its others wait behind themselves.
+const NETWORK_HASHES: usize = 4;
 
 /// A password could not be hashed or checked.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +43,7 @@ pub(crate) enum PasswordError {
 /// Hashes passwords and checks them.
 #[derive(Debug)]
 pub(crate) struct Passwords {
+    lines: Lines,
     turns: Arc<Semaphore>,
     wait_max: Duration,
     /// A hash that no password fits: checked for an unknown e-mail, so that it takes as long.
@@ -45,12 +54,17 @@ impl Passwords {
     /// Allows `hashes_max` at a time.
     pub(crate) fn new(hashes_max: usize, wait_max: Duration) -> Result<Self, PasswordError> {
         let turns = Arc::new(Semaphore::new(hashes_max.max(1)));
-        Ok(Self { turns, wait_max, dummy: hash_of_nothing()? })
+        let lines = Lines::new(hashes_max.max(NETWORK_HASHES));
+        Ok(Self { lines, turns, wait_max, dummy: hash_of_nothing()? })
     }
 
     /// The PHC string to keep for a password.
-    pub(crate) async fn hash(&self, password: Secret) -> Result<String, PasswordError> {
-        self.in_turn(move || hash_now(&password)).await
+    pub(crate) async fn hash(
+        &self,
+        password: Secret,
+        client: IpAddr,
+    ) -> Result<String, PasswordError> {
+        self.in_turn(client, move || hash_now(&password)).await
     }
 
     /// Whether a password is the one that was hashed. Without a hash: no, after the same work.
@@ -58,20 +72,21 @@ impl Passwords {
         &self,
         password: Secret,
         hash: Option<String>,
+        client: IpAddr,
     ) -> Result<bool, PasswordError> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.dummy.clone());
-        let fits = self.in_turn(move || verify_now(&password, &hash)).await?;
+        let fits = self.in_turn(client, move || verify_now(&password, &hash)).await?;
         Ok(known && fits)
     }
 
     async fn in_turn<T: Send + 'static>(
         &self,
+        client: IpAddr,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let turn = tokio::time::timeout(self.wait_max, Arc::clone(&self.turns).acquire_owned());
-        let turn: OwnedSemaphorePermit =
-            turn.await.ok().and_then(Result::ok).ok_or(PasswordError::Overloaded)?;
+        let turn = tokio::time::timeout(self.wait_max, self.turn(client));
+        let turn = turn.await.ok().flatten().ok_or(PasswordError::Overloaded)?;
         let task = tokio::task::spawn_blocking(move || {
             // Held by the work itself: a client that goes away does not make room for another.
             let _turn = turn;
@@ -79,6 +94,13 @@ impl Passwords {
             work()
         });
         task.await.map_err(broken)?
+    }
+
+    /// The network's own line first, then everybody's, in which no network has more than a few.
+    async fn turn(&self, client: IpAddr) -> Option<(OwnedSemaphorePermit, Place)> {
+        let place = self.lines.wait(network(client)).await?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+        Some((turn, place))
     }
 }
 
@@ -139,6 +161,8 @@ fn verify_now(password: &Secret, hash: &str) -> Result<bool, PasswordError> {
 mod tests {
     use super::*;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn secret(text: &str) -> Secret {
         Secret::new(text.to_owned())
     }
@@ -146,11 +170,11 @@ mod tests {
     #[tokio::test]
     async fn hashes_fit_their_password_only() {
         let passwords = Passwords::new(2, Duration::from_secs(5)).unwrap();
-        let hash = passwords.hash(secret("Pa$$w0rd")).await.unwrap();
+        let hash = passwords.hash(secret("Pa$$w0rd"), HERE).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(passwords.verify(secret("Pa$$w0rd"), Some(hash.clone())).await.unwrap());
-        assert!(!passwords.verify(secret("pa$$w0rd"), Some(hash)).await.unwrap());
-        assert!(!passwords.verify(secret("Pa$$w0rd"), None).await.unwrap());
+        assert!(passwords.verify(secret("Pa$$w0rd"), Some(hash.clone()), HERE).await.unwrap());
+        assert!(!passwords.verify(secret("pa$$w0rd"), Some(hash), HERE).await.unwrap());
+        assert!(!passwords.verify(secret("Pa$$w0rd"), None, HERE).await.unwrap());
     }
 
     /// Whether it takes as long is for a clock to say, and clocks are not for tests: it is the same
@@ -158,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_user_costs_a_whole_hash() {
         let passwords = Passwords::new(1, Duration::from_millis(20)).unwrap();
-        let hash = passwords.hash(secret("Pa$$w0rd")).await.unwrap();
+        let hash = passwords.hash(secret("Pa$$w0rd"), HERE).await.unwrap();
         let costs = |hash: &str| hash.rsplitn(3, '$').last().map(str::to_owned);
         assert_eq!(costs(&passwords.dummy), costs(&hash));
         // Salt and hash are as long, and can be read: an error would be an answer in no time.
@@ -167,15 +191,40 @@ mod tests {
         assert_ne!(passwords.dummy, Passwords::new(1, Duration::from_secs(1)).unwrap().dummy);
         assert!(costs(&hash).is_some_and(|costs| costs.contains("m=19456,t=2,p=1")));
         let _turn = Arc::clone(&passwords.turns).acquire_owned().await.unwrap();
-        let refused = passwords.verify(secret("wrong one"), None).await;
+        let refused = passwords.verify(secret("wrong one"), None, HERE).await;
         assert!(matches!(refused, Err(PasswordError::Overloaded)));
+    }
+
+    /// The flood is of logins that succeed, which the throttle does not count.
+    #[tokio::test]
+    async fn a_network_that_floods_keeps_nobody_else_out() {
+        const FLOOD: usize = 300;
+        let passwords = Arc::new(Passwords::new(1, Duration::from_secs(60)).unwrap());
+        let ask = |client: &str| {
+            let (passwords, client) = (Arc::clone(&passwords), client.parse().unwrap());
+            tokio::spawn(async move { passwords.in_turn(client, || Ok(())).await })
+        };
+        let turn = Arc::clone(&passwords.turns).acquire_owned().await.unwrap();
+        // One /64 has many addresses.
+        let mut flood: Vec<_> =
+            (0..FLOOD).map(|number| ask(&format!("2001:db8::{number:x}"))).collect();
+        tokio::task::yield_now().await;
+        let honest = ask("2001:db8:0:1::1");
+        tokio::task::yield_now().await;
+        drop(turn);
+        honest.await.unwrap().unwrap();
+        let before = flood.iter().filter(|asked| asked.is_finished()).count();
+        assert!(before <= 2 * NETWORK_HASHES, "{before} of the flood went before");
+        for asked in flood.drain(..) {
+            asked.await.unwrap().unwrap();
+        }
     }
 
     #[tokio::test]
     async fn the_wait_is_bounded() {
         let passwords = Passwords::new(1, Duration::from_millis(20)).unwrap();
         let _turn = Arc::clone(&passwords.turns).acquire_owned().await.unwrap();
-        let refused = passwords.hash(secret("Pa$$w0rd")).await;
+        let refused = passwords.hash(secret("Pa$$w0rd"), HERE).await;
         assert!(matches!(refused, Err(PasswordError::Overloaded)));
     }
 }

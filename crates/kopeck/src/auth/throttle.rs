@@ -93,7 +93,7 @@ impl LoginTry<'_> {
 }
 
 /// One client has a whole /64 of IPv6 addresses, so the network stands for it.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
