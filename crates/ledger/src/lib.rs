@@ -31,8 +31,8 @@ pub use operation::{
     Statement, Submission, Timestamp, Transfer,
 };
 pub use people::{
-    Credentials, NAME_CHARS_MAX, NewUser, People, Role, Session, SignUpRecord, SignUpRefusal,
-    TokenHash, User,
+    Credentials, NAME_CHARS_MAX, NewUser, People, Role, SESSIONS_PER_USER_MAX, Session,
+    SignUpRecord, SignUpRefusal, TokenHash, User,
 };
 pub use receipt::{Checkpoint, Nodes, Receipt, ReceiptError, tree_path, tree_root};
 pub use rejection::Rejection;

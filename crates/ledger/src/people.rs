@@ -1,12 +1,16 @@
 //! Owns the second, smaller contract: users, their credentials, and their sessions.
 //!
 //! Never: a password or a session token in the clear (engines see hashes only), or how either is
-//! made. Bounds: a name has at most [`NAME_CHARS_MAX`] characters, an e-mail address at most 254.
+//! made. Bounds: a name has at most [`NAME_CHARS_MAX`] characters, an e-mail address at most 254; a user has
+//! at most [`SESSIONS_PER_USER_MAX`] sessions.
 
 use crate::{IdempotencyKey, Pending, Timestamp, UserId, WalletId};
 
 /// The greatest length of a user's name, in characters.
 pub const NAME_CHARS_MAX: usize = 100;
+
+/// The most sessions that a user has at a time.
+pub const SESSIONS_PER_USER_MAX: usize = 50;
 
 /// What a user may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,8 +121,9 @@ pub trait People: Send + Sync {
     /// Replaces a user's password hash and closes all of the user's sessions.
     fn set_password(&self, user: UserId, password_hash: String) -> Pending<()>;
 
-    /// Opens a session.
-    fn open_session(&self, session: Session) -> Pending<()>;
+    /// Opens a session. Of the user's others, those that were longest not used are closed where there are
+    /// more than [`SESSIONS_PER_USER_MAX`]; the answer says which.
+    fn open_session(&self, session: Session) -> Pending<Vec<TokenHash>>;
 
     /// Finds a session and its user.
     fn session(&self, token_hash: TokenHash) -> Pending<Option<(Session, User)>>;
@@ -129,6 +134,6 @@ pub trait People: Send + Sync {
     /// Closes a session. Closing one that is not open is no error.
     fn close_session(&self, token_hash: TokenHash) -> Pending<()>;
 
-    /// Forgets every session opened or last seen before the given moments.
+    /// Forgets every session opened or last seen before the given moments, a part after another.
     fn forget_sessions(&self, opened_before: Timestamp, seen_before: Timestamp) -> Pending<()>;
 }

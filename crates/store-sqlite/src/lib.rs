@@ -18,6 +18,7 @@ mod connection;
 mod copy;
 mod directory;
 mod export;
+mod forgetting;
 #[cfg(test)]
 mod full_disk;
 mod gate;

@@ -1,23 +1,29 @@
 //! Owns how users and sessions are written and read: the embedded side of the people contract.
 //!
-//! Never: a password or a token in the clear. Bounds: point look-ups by key or index, but for
-//! forgetting expired sessions, which reads them all.
+//! Never: a password or a token in the clear. Bounds: point look-ups by key or index; of a user's sessions
+//! [`SESSIONS_READ_MAX`] are read when one is opened, and [`SESSIONS_CLOSED_MAX`] closed.
 
 use ledger::{
-    Credentials, IdempotencyKey, NewUser, Role, Session, SignUpRecord, Timestamp, TokenHash, User,
-    UserId, WalletId, WalletKind,
+    Credentials, IdempotencyKey, NewUser, Role, SESSIONS_PER_USER_MAX, Session, SignUpRecord,
+    Timestamp, TokenHash, User, UserId, WalletId, WalletKind,
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use crate::forgetting::{self, Ended, Key};
 use crate::rows;
+
+/// More than a user may have: then they are from before there was a bound, and become fewer with each that is
+/// opened.
+const SESSIONS_READ_MAX: usize = 1_024;
+const SESSIONS_CLOSED_MAX: usize = 100;
 
 /// A write that concerns no money and is answered with nothing.
 pub(crate) enum PeopleWrite {
     SetPassword(UserId, String),
-    OpenSession(Session),
     TouchSession(TokenHash, Timestamp),
     CloseSession(TokenHash),
-    ForgetSessions { opened_before: Timestamp, seen_before: Timestamp },
+    ForgetSessions(Vec<Key>, Ended),
+    ForgetSignUpKeys(Vec<Key>),
 }
 
 /// The kind of wallet that goes with a role.
@@ -112,12 +118,46 @@ pub(crate) fn sign_up_record(
         .optional()
 }
 
-/// Writes what concerns no money. Keys of sign-ups before `keys_before` are forgotten with the sessions.
-pub(crate) fn write(
+/// Opens a session. The sessions of its user that were closed for it: those that were longest not used, if
+/// there are too many.
+pub(crate) fn open_session(
     connection: &Connection,
-    write: PeopleWrite,
-    keys_before: Timestamp,
-) -> rusqlite::Result<()> {
+    session: &Session,
+) -> rusqlite::Result<Vec<TokenHash>> {
+    let user = session.user.get().cast_signed();
+    connection
+        .prepare_cached(
+            "INSERT INTO session (token_hash, user_id, opened_us, seen_us) VALUES (?, ?, ?, ?)",
+        )?
+        .execute((session.token_hash, user, session.opened.micros(), session.seen.micros()))?;
+    // Of the index alone.
+    let count: usize = connection
+        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM session WHERE user_id = ? LIMIT ?)")?
+        .query_row((user, SESSIONS_READ_MAX as i64), |row| row.get(0))?;
+    let closed = count.saturating_sub(SESSIONS_PER_USER_MAX).min(SESSIONS_CLOSED_MAX);
+    if closed == 0 {
+        return Ok(Vec::new());
+    }
+    let mut close = connection.prepare_cached(
+        "DELETE FROM session WHERE token_hash IN (
+                 SELECT token_hash FROM (
+                     SELECT token_hash, seen_us, opened_us FROM session
+                     WHERE user_id = ?1 AND token_hash <> ?2 LIMIT ?3)
+                 ORDER BY seen_us, opened_us LIMIT ?4)
+             RETURNING token_hash",
+    )?;
+    let mut rows =
+        close.query((user, session.token_hash, SESSIONS_READ_MAX as i64, closed as i64))?;
+    let mut closed = Vec::new();
+    while let Some(row) = rows.next()? {
+        // What is damaged is no token's hash, and nobody's session.
+        closed.extend(row.get_ref(0)?.as_bytes()?.first_chunk());
+    }
+    Ok(closed)
+}
+
+/// Writes what concerns no money.
+pub(crate) fn write(connection: &Connection, write: PeopleWrite) -> rusqlite::Result<()> {
     match write {
         PeopleWrite::SetPassword(user, password_hash) => {
             let user = user.get().cast_signed();
@@ -125,19 +165,6 @@ pub(crate) fn write(
                 .prepare_cached("UPDATE user SET password_hash = ? WHERE user_id = ?")?
                 .execute((password_hash, user))?;
             connection.prepare_cached("DELETE FROM session WHERE user_id = ?")?.execute([user])?;
-        }
-        PeopleWrite::OpenSession(session) => {
-            connection
-                .prepare_cached(
-                    "INSERT INTO session (token_hash, user_id, opened_us, seen_us)
-                     VALUES (?, ?, ?, ?)",
-                )?
-                .execute((
-                    session.token_hash,
-                    session.user.get().cast_signed(),
-                    session.opened.micros(),
-                    session.seen.micros(),
-                ))?;
         }
         PeopleWrite::TouchSession(token_hash, seen) => {
             connection
@@ -151,14 +178,10 @@ pub(crate) fn write(
                 .prepare_cached("DELETE FROM session WHERE token_hash = ?")?
                 .execute([token_hash])?;
         }
-        PeopleWrite::ForgetSessions { opened_before, seen_before } => {
-            connection
-                .prepare_cached("DELETE FROM session WHERE opened_us < ? OR seen_us < ?")?
-                .execute((opened_before.micros(), seen_before.micros()))?;
-            connection
-                .prepare_cached("DELETE FROM sign_up_key WHERE time_us < ?")?
-                .execute([keys_before.micros()])?;
+        PeopleWrite::ForgetSessions(old, ended) => {
+            forgetting::delete_sessions(connection, &old, ended)?;
         }
+        PeopleWrite::ForgetSignUpKeys(old) => forgetting::delete_sign_up_keys(connection, &old)?,
     }
     Ok(())
 }

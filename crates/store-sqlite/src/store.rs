@@ -4,7 +4,7 @@
 //! [`Options::queue_operations_max`].
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ledger::{
     Batch, BatchOutcome, Checkpoint, Credentials, Currency, IdempotencyKey, Ledger, LedgerError,
@@ -18,6 +18,7 @@ use crate::chain::Links;
 use crate::checkpoint::Bell;
 use crate::connection::{connect_to_read, connect_to_write};
 use crate::directory::Directory;
+use crate::forgetting::{self, Ended, Key, Slice};
 use crate::gate::Gate;
 use crate::hasher::Hasher;
 use crate::heads::Heads;
@@ -48,6 +49,7 @@ struct Inner {
     heads: Arc<Heads>,
     spans: Arc<Spans>,
     links: Links,
+    key_window: Duration,
     shelf: Arc<Shelf>,
     bell: Arc<Bell>,
     halt: Halt,
@@ -103,6 +105,7 @@ impl SqliteStore {
             heads,
             spans: Arc::default(),
             links,
+            key_window: window,
             shelf: keys.shelf(),
             bell: Arc::new(Bell::new()),
             halt,
@@ -113,7 +116,6 @@ impl SqliteStore {
             hasher: Hasher::start(state.chain).map_err(unusable)?,
             links,
             keys,
-            key_window: window,
             latest,
             sweep: Sweep::new(state.mark),
             heads: Arc::clone(&inner.heads),
@@ -190,6 +192,36 @@ impl SqliteStore {
 
     fn write(&self, write: PeopleWrite) -> Pending<()> {
         Box::pin(self.hand_in(|reply| Work::People(write, reply)))
+    }
+
+    async fn forget_ended(&self, ended: Ended) -> Result<(), LedgerError> {
+        let mut next = Some(Key::new());
+        while let Some(after) = next {
+            let found =
+                self.read(move |connection| forgetting::sessions(connection, &after, ended));
+            let Slice { old, after } = found.await?;
+            if !old.is_empty() {
+                self.write(PeopleWrite::ForgetSessions(old, ended)).await?;
+            }
+            next = after;
+        }
+        Ok(())
+    }
+
+    async fn forget_sign_up_keys(&self) -> Result<(), LedgerError> {
+        let window_us = i64::try_from(self.inner.key_window.as_micros()).unwrap_or(i64::MAX);
+        let before = Timestamp::from_micros(now().micros().saturating_sub(window_us));
+        let mut next = Some(Key::new());
+        while let Some(after) = next {
+            let found =
+                self.read(move |connection| forgetting::sign_up_keys(connection, &after, before));
+            let Slice { old, after } = found.await?;
+            if !old.is_empty() {
+                self.write(PeopleWrite::ForgetSignUpKeys(old)).await?;
+            }
+            next = after;
+        }
+        Ok(())
     }
 
     fn read<T: Send + 'static>(
@@ -297,8 +329,8 @@ impl People for SqliteStore {
         self.write(PeopleWrite::SetPassword(user, password_hash))
     }
 
-    fn open_session(&self, session: Session) -> Pending<()> {
-        self.write(PeopleWrite::OpenSession(session))
+    fn open_session(&self, session: Session) -> Pending<Vec<TokenHash>> {
+        Box::pin(self.hand_in(move |reply| Work::OpenSession(session, reply)))
     }
 
     fn session(&self, token_hash: TokenHash) -> Pending<Option<(Session, User)>> {
@@ -314,6 +346,10 @@ impl People for SqliteStore {
     }
 
     fn forget_sessions(&self, opened_before: Timestamp, seen_before: Timestamp) -> Pending<()> {
-        self.write(PeopleWrite::ForgetSessions { opened_before, seen_before })
+        let (store, ended) = (self.clone(), Ended { opened_before, seen_before });
+        Box::pin(async move {
+            store.forget_ended(ended).await?;
+            store.forget_sign_up_keys().await
+        })
     }
 }

@@ -3,8 +3,8 @@
 //! Never: a decision. Bounds: an answer each; the waiter may have gone away, and then nobody wants it.
 
 use ledger::{
-    Batch, BatchOutcome, IdempotencyKey, LedgerError, NewUser, Outcome, SignUpRefusal, Submission,
-    User,
+    Batch, BatchOutcome, IdempotencyKey, LedgerError, NewUser, Outcome, Session, SignUpRefusal,
+    Submission, TokenHash, User,
 };
 use tokio::sync::oneshot;
 
@@ -20,6 +20,7 @@ pub(crate) enum Work {
     Submit(Vec<Submission>, Reply<Vec<Outcome>>),
     Batch(Batch, Reply<BatchOutcome>),
     SignUp(NewUser, Option<IdempotencyKey>, Reply<Result<User, SignUpRefusal>>),
+    OpenSession(Session, Reply<Vec<TokenHash>>),
     People(PeopleWrite, Reply<()>),
     /// Lets a test run out of room: at most this many pages in the file.
     #[cfg(test)]
@@ -43,6 +44,7 @@ impl Work {
             Self::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
             Self::Batch(_, reply) => drop(reply.send(Err(error.clone()))),
             Self::SignUp(_, _, reply) => drop(reply.send(Err(error.clone()))),
+            Self::OpenSession(_, reply) => drop(reply.send(Err(error.clone()))),
             Self::People(_, reply) => drop(reply.send(Err(error.clone()))),
             #[cfg(test)]
             Self::LimitPages(_) => {}
@@ -57,6 +59,7 @@ pub(crate) enum Decided {
     Submit(Vec<Outcome>, Reply<Vec<Outcome>>),
     Batch(BatchOutcome, Reply<BatchOutcome>),
     SignUp(Result<User, SignUpRefusal>, Reply<Result<User, SignUpRefusal>>),
+    OpenSession(Vec<TokenHash>, Reply<Vec<TokenHash>>),
     People(Reply<()>),
 }
 
@@ -73,6 +76,7 @@ impl Decided {
             Self::Submit(outcomes, reply) => drop(reply.send(Ok(outcomes))),
             Self::Batch(outcome, reply) => drop(reply.send(Ok(outcome))),
             Self::SignUp(user, reply) => drop(reply.send(Ok(user))),
+            Self::OpenSession(closed, reply) => drop(reply.send(Ok(closed))),
             Self::People(reply) => drop(reply.send(Ok(()))),
         }
     }
@@ -86,6 +90,7 @@ impl Decided {
             Self::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
             Self::Batch(_, reply) => drop(reply.send(Err(error.clone()))),
             Self::SignUp(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::OpenSession(_, reply) => drop(reply.send(Err(error.clone()))),
             Self::People(reply) => drop(reply.send(Err(error.clone()))),
         }
     }

@@ -5,7 +5,7 @@
 //! Bounds: at most [`SUBMISSIONS_MAX`] operations a batch (or one submission, if that is larger).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use ledger::{
     BatchOutcome, Book, IdempotencyKey, LedgerError, NewUser, Operation, Outcome, Rejection,
@@ -54,7 +54,6 @@ pub(crate) struct Writer {
     pub(crate) hasher: Hasher,
     pub(crate) links: Links,
     pub(crate) keys: Keys,
-    pub(crate) key_window: Duration,
     /// The latest moment that was written down.
     pub(crate) latest: Timestamp,
     pub(crate) sweep: Sweep,
@@ -179,7 +178,6 @@ impl Writer {
             hasher: &mut self.hasher,
             links: self.links,
             keys: &mut self.keys,
-            key_window: self.key_window,
             rows,
             now,
         };
@@ -237,7 +235,6 @@ pub(crate) struct Desk<'w, 'c> {
     hasher: &'w mut Hasher,
     pub(crate) links: Links,
     pub(crate) keys: &'w mut Keys,
-    key_window: Duration,
     rows: &'w mut Appender<'c>,
     pub(crate) now: Timestamp,
 }
@@ -269,11 +266,14 @@ impl Desk<'_, '_> {
                     (Some(Decided::SignUp(Err(SignUpRefusal::EmailTaken), reply)), Err(error))
                 }
             },
+            Work::OpenSession(session, reply) => {
+                match people::open_session(self.connection, &session) {
+                    Ok(closed) => (Some(Decided::OpenSession(closed, reply)), Ok(())),
+                    Err(error) => (Some(Decided::OpenSession(Vec::new(), reply)), Err(error)),
+                }
+            }
             Work::People(write, reply) => {
-                let window_us = i64::try_from(self.key_window.as_micros()).unwrap_or(i64::MAX);
-                let forgotten = self.now.micros().saturating_sub(window_us);
-                let forgotten = Timestamp::from_micros(forgotten);
-                (Some(Decided::People(reply)), people::write(self.connection, write, forgotten))
+                (Some(Decided::People(reply)), people::write(self.connection, write))
             }
             #[cfg(test)]
             Work::LimitPages(pages) => {

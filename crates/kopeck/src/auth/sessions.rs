@@ -1,7 +1,7 @@
 //! Owns who is logged in: sessions in the store, and a cache of them in front of it.
 //!
 //! Never: a token kept, or a closed session found. Bounds: `capacity` sessions in memory (the
-//! store has them all); a session is written once when opened, once when closed, and noted as used
+//! store has them all, of each user the newest); a session is written once when opened, once when closed, and noted as used
 //! at most once every [`TOUCH_EVERY_MAX`], or four times within the idle time if that is shorter.
 
 use std::sync::Arc;
@@ -63,7 +63,9 @@ impl Sessions {
             .map_err(|error| LedgerError::Unreadable(format!("no randomness: {error}")))?;
         let (token_hash, now) = (token.hash(), clock::now());
         let session = Session { token_hash, user: user.id, opened: now, seen: now };
-        self.people.open_session(session).await?;
+        for closed in self.people.open_session(session).await? {
+            self.cache.insert(closed, None);
+        }
         self.cache.insert(token_hash, Some(Arc::new(Open::new(user, &session))));
         Ok(token)
     }

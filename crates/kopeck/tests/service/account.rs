@@ -215,6 +215,26 @@ async fn guessing_is_throttled_before_it_is_checked() {
     anna.client.get("/api/wallet").await.expect_ok();
 }
 
+/// At once, and not only when it has left the memory.
+#[tokio::test]
+async fn the_session_that_was_longest_not_used_ends_beyond_so_many() {
+    const SESSIONS_MAX: usize = 50;
+    let service = Service::start();
+    let anna = service.sign_up("anna").await;
+    anna.client.get("/api/wallet").await.expect_ok();
+    let claim = json!({"email": anna.email, "password": PASSWORD});
+    let mut others = Vec::new();
+    for _ in 0..SESSIONS_MAX {
+        let other = service.client();
+        other.post("/api/login", &claim).await.expect_ok();
+        others.push(other);
+    }
+    anna.client.get("/api/wallet").await.expect_problem(401, "not_logged_in");
+    for other in others {
+        other.get("/api/wallet").await.expect_ok();
+    }
+}
+
 #[tokio::test]
 async fn no_secret_is_in_the_log() {
     let service = Service::start_with(&["--log", "trace"]);

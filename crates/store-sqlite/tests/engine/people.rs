@@ -1,6 +1,9 @@
 //! Users and sessions: made together with the wallet, found again, closed for good.
 
-use ledger::{LedgerError, People, Role, Session, Timestamp, TokenHash, UserId};
+use ledger::{
+    IdempotencyKey, LedgerError, People, Role, SESSIONS_PER_USER_MAX, Session, Timestamp,
+    TokenHash, UserId,
+};
 
 use crate::support::{Engine, new_user, wait};
 
@@ -82,6 +85,88 @@ fn expired_sessions_are_forgotten() {
     };
     assert_eq!(forget(0, 25), [true, false, true]);
     assert_eq!(forget(15, 0), [false, false, true]);
+}
+
+/// More than are looked at in one go, and more than are deleted in one.
+#[test]
+fn however_many_have_ended_all_are_forgotten_and_nobody_elses() {
+    const SESSIONS: u32 = 20_000;
+    let engine = Engine::with_people(1);
+    // As the writer does not, so that one user may have them all.
+    let engine = engine
+        .reopen_after(|file| {
+            let transaction = file.unchecked_transaction().unwrap();
+            let mut insert = file.prepare("INSERT INTO session VALUES (?, 2, ?, ?)").unwrap();
+            let mut key = file
+                .prepare("INSERT INTO sign_up_key VALUES (printf('%08d', ?), 'n', 'e', NULL, ?)")
+                .unwrap();
+            for number in 0..SESSIONS {
+                let mut token_hash = [1; 32];
+                token_hash[..4].copy_from_slice(&number.wrapping_mul(0x9e37_79b9).to_be_bytes());
+                // All have ended but every thousandth.
+                let at = if number % 1_000 == 0 { 30 } else { 10 };
+                insert.execute((token_hash, at, at)).unwrap();
+                let at = if number % 1_000 == 0 { i64::MAX } else { 10 };
+                key.execute((number, at)).unwrap();
+            }
+            transaction.commit().unwrap();
+        })
+        .unwrap();
+    let moment = Timestamp::from_micros(20);
+    wait(engine.store.forget_sessions(moment, moment)).unwrap();
+    let key = |number: u32| IdempotencyKey::parse(&format!("{number:08}")).unwrap();
+    assert!(wait(engine.store.sign_up_record(key(1_000))).unwrap().is_some());
+    assert!(wait(engine.store.sign_up_record(key(1_001))).unwrap().is_none());
+    let engine = engine
+        .reopen_after(|file| {
+            let left = |table: &str| {
+                let count = format!("SELECT count(*) FROM {table}");
+                file.query_row(&count, (), |row| row.get::<_, u32>(0)).unwrap()
+            };
+            assert_eq!((left("session"), left("sign_up_key")), (20, 20));
+        })
+        .unwrap();
+    wait(engine.store.forget_sessions(Timestamp::from_micros(31), moment)).unwrap();
+    engine
+        .reopen_after(|file| {
+            assert!(!file.prepare("SELECT 1 FROM session").unwrap().exists(()).unwrap());
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_user_has_so_many_sessions_and_those_longest_not_used_are_closed() {
+    let engine = Engine::with_people(2);
+    let open = |token: u8, user, at| wait(engine.store.open_session(session(token, user, at)));
+    assert_eq!(open(200, 3, 0), Ok(Vec::new()));
+    let max = u8::try_from(SESSIONS_PER_USER_MAX).unwrap();
+    for token in 0..max {
+        assert_eq!(open(token, 2, 1_000 + i64::from(token)), Ok(Vec::new()));
+    }
+    wait(engine.store.touch_session([0; 32], Timestamp::from_micros(5_000))).unwrap();
+    assert_eq!(open(max, 2, 2_000), Ok(vec![[1; 32]]));
+    // The clock was set back: the new one is not the one that goes.
+    assert_eq!(open(max + 1, 2, 500), Ok(vec![[2; 32]]));
+    let lives = |token: u8| wait(engine.store.session([token; 32])).unwrap().is_some();
+    assert!(lives(0) && !lives(1) && !lives(2) && lives(3) && lives(max + 1) && lives(200));
+}
+
+/// They are from before there was a bound.
+#[test]
+fn far_too_many_sessions_become_fewer_with_each_that_is_opened() {
+    let engine = Engine::with_people(1);
+    let engine = engine
+        .reopen_after(|file| {
+            let insert = "WITH RECURSIVE number(n) AS
+                              (SELECT 1 UNION ALL SELECT n + 1 FROM number LIMIT 300)
+                          INSERT INTO session SELECT unhex(printf('%064d', n)), 2, 10, n FROM number";
+            file.execute(insert, ()).unwrap();
+        })
+        .unwrap();
+    for (token, expected) in [(201, 100), (202, 100), (203, 53), (204, 1)] {
+        let closed = wait(engine.store.open_session(session(token, 2, 100_000))).unwrap();
+        assert_eq!(closed.len(), expected);
+    }
 }
 
 #[test]
