@@ -263,7 +263,8 @@ pub(crate) struct Serve {
     pub(crate) failed_logins_per_email: Rate,
 
     /// Failed logins with one e-mail address from everywhere together: at once, and after how many
-    /// seconds one more. Far more than from one address, so that a single guesser locks nobody out.
+    /// seconds one more. Far more than from one address, so that a single guesser locks nobody out. An
+    /// address from which its owner has logged in lately is not among them.
     #[arg(long, env = "KOPECK_FAILED_LOGINS_PER_EMAIL_EVERYWHERE", default_value = "500/5",
           value_parser = parse_rate, value_name = "COUNT/SECONDS")]
     pub(crate) failed_logins_per_email_everywhere: Rate,

@@ -221,7 +221,10 @@ impl Auth {
             password_hash: self.passwords.hash(asked.password.clone(), client).await?,
         };
         match self.people.sign_up(new, asked.key.clone()).await? {
-            Ok(user) => Ok((user, false)),
+            Ok(user) => {
+                self.throttle.know(client, &asked.email_key);
+                Ok((user, false))
+            }
             Err(SignUpRefusal::EmailTaken) => Err(AuthError::EmailTaken { replayed: false }),
             // Somebody was faster under the same key: most likely the client itself.
             Err(SignUpRefusal::KeyUsed) => {
@@ -269,6 +272,9 @@ impl Auth {
         let email_key = email_key(&claim.email);
         let attempt = self.throttle.log_in(client, &email_key)?;
         let checked = self.check_credentials(claim, &email_key, client).await;
+        if checked.is_ok() {
+            self.throttle.know(client, &email_key);
+        }
         if !matches!(checked, Err(AuthError::WrongCredentials)) {
             attempt.give_back();
         }

@@ -2,7 +2,8 @@
 //!
 //! Never: a refusal that costs more than a look-up; a name or address kept. Bounds: four tables of
 //! [`SLOTS`] buckets of 8 bytes. Two keys that fall on one slot share its bucket: with a table far
-//! larger than the number of clients at work this is rare, and which ones do is secret.
+//! larger than the number of clients at work this is rare, and which ones do is secret. And as many
+//! marks of networks that are known, of which a newer one takes the place of an older.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -25,15 +26,18 @@ pub(crate) struct Rate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait(pub(crate) Duration);
 
-/// The four tables.
+/// The tables.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     sign_ups_by_address: Buckets,
     logins_by_address: Buckets,
-    /// By network and e-mail address: tight, and in nobody else's way.
+    /// By e-mail address and the network, if it is known, else the site: tight, and in nobody else's way.
     logins_by_both: Buckets,
-    /// By e-mail address alone: wide, against guessers with many addresses.
+    /// By e-mail address alone: wide, against guessers with many addresses. Known networks neither fill
+    /// it nor are held up by it, so that guessers do not lock the owner out.
     logins_by_email: Buckets,
+    /// Networks from which somebody logged in with an e-mail address.
+    known: Marks,
 }
 
 /// What a login took; given back when it succeeds, so that only failures count.
@@ -42,6 +46,7 @@ pub(crate) struct Throttle {
 pub(crate) struct LoginTry<'t> {
     throttle: &'t Throttle,
     network: IpAddr,
+    known: bool,
     email_key: String,
 }
 
@@ -58,6 +63,7 @@ impl Throttle {
             logins_by_address: Buckets::new(logins_by_address),
             logins_by_both: Buckets::new(by_both),
             logins_by_email: Buckets::new(by_email),
+            known: Marks::new(),
         }
     }
 
@@ -71,34 +77,89 @@ impl Throttle {
         // What is taken before a refusal is given back: a try that was not looked at tells nothing.
         let network = network(address);
         self.logins_by_address.take(network)?;
-        let by_both = self.logins_by_both.take((network, email_key));
+        let known = self.known.has((network, email_key));
+        let both = (whose(network, known), email_key);
+        let by_both = self.logins_by_both.take(both);
         by_both.inspect_err(|_| self.logins_by_address.give_back(network))?;
-        let by_email = self.logins_by_email.take(email_key);
+        let by_email = if known { Ok(()) } else { self.logins_by_email.take(email_key) };
         by_email.inspect_err(|_| {
             self.logins_by_address.give_back(network);
-            self.logins_by_both.give_back((network, email_key));
+            self.logins_by_both.give_back(both);
         })?;
-        Ok(LoginTry { throttle: self, network, email_key: email_key.to_owned() })
+        Ok(LoginTry { throttle: self, network, known, email_key: email_key.to_owned() })
+    }
+
+    /// Somebody proved from this address to be who has this e-mail address.
+    pub(crate) fn know(&self, address: IpAddr, email_key: &str) {
+        self.known.set((network(address), email_key));
     }
 }
 
 impl LoginTry<'_> {
     /// The login succeeded, or its password was never looked at.
     pub(crate) fn give_back(self) {
-        let Self { throttle, network, email_key } = self;
+        let Self { throttle, network, known, email_key } = self;
         throttle.logins_by_address.give_back(network);
-        throttle.logins_by_both.give_back((network, email_key.as_str()));
-        throttle.logins_by_email.give_back(email_key.as_str());
+        throttle.logins_by_both.give_back((whose(network, known), email_key.as_str()));
+        if !known {
+            throttle.logins_by_email.give_back(email_key.as_str());
+        }
     }
 }
 
 /// One client has a whole /64 of IPv6 addresses, so the network stands for it.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
+    of_ipv6(address, 64)
+}
+
+/// Who fails with one e-mail address: of networks that are not known, a whole site of them. One customer
+/// may have a /56, which is 256 networks; who shares it loses nothing but tries with the same address.
+fn whose(network: IpAddr, known: bool) -> IpAddr {
+    const SITE_BITS: u32 = 56;
+    if known { network } else { of_ipv6(network, SITE_BITS) }
+}
+
+/// An IPv6 address without what comes after so many bits.
+fn of_ipv6(address: IpAddr, bits: u32) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+            let mask = u128::MAX.checked_shl(u128::BITS - bits).unwrap_or_default();
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
         }
+    }
+}
+
+/// A mark a key, as long as no other takes its place.
+#[derive(Debug)]
+struct Marks {
+    slots: Box<[AtomicU64]>,
+    keys: RandomState,
+}
+
+impl Marks {
+    fn new() -> Self {
+        let slots = std::iter::repeat_with(AtomicU64::default).take(SLOTS).collect();
+        Self { slots, keys: RandomState::new() }
+    }
+
+    /// The mark is the whole hash: to have that of another's key is not a matter of tries.
+    fn mark(&self, key: impl Hash) -> (u64, Option<&AtomicU64>) {
+        let mark = self.keys.hash_one(key);
+        let slot = usize::try_from(mark % self.slots.len() as u64);
+        // Nothing is 0.
+        (mark.max(1), slot.ok().and_then(|slot| self.slots.get(slot)))
+    }
+
+    fn set(&self, key: impl Hash) {
+        if let (mark, Some(slot)) = self.mark(key) {
+            slot.store(mark, Ordering::Relaxed);
+        }
+    }
+
+    fn has(&self, key: impl Hash) -> bool {
+        let (mark, slot) = self.mark(key);
+        slot.is_some_and(|slot| slot.load(Ordering::Relaxed) == mark)
     }
 }
 
@@ -213,6 +274,38 @@ mod tests {
             let _failed = throttle.log_in(other.parse().unwrap(), "a@b.c").unwrap();
         }
         assert!(throttle.log_in("192.0.2.5".parse().unwrap(), "a@b.c").is_err());
+    }
+
+    /// A /56 is 256 networks, a /48 is 256 of those.
+    #[test]
+    fn many_networks_do_not_lock_out_one_that_is_known() {
+        let rate = |burst| Rate { burst, interval: Duration::from_secs(3_600) };
+        let throttle = Throttle::new(RATE, rate(100), rate(3), rate(12));
+        let owner = "2001:db8:1::1".parse().unwrap();
+        let guesses = |site: u8| {
+            let guess = |network: &u8| {
+                let guesser = format!("2001:db8:2:{site:02x}{network:02x}::1").parse().unwrap();
+                throttle.log_in(guesser, "a@b.c").is_ok()
+            };
+            (0..=u8::MAX).filter(guess).count()
+        };
+        assert_eq!(guesses(0), 3, "a site is one guesser");
+        throttle.know(owner, "a@b.c");
+        assert_eq!((1..=u8::MAX).map(guesses).sum::<usize>(), 9, "sites are as many");
+        let stranger = "2001:db8:3::1".parse().unwrap();
+        assert!(throttle.log_in(stranger, "a@b.c").is_err());
+        throttle.log_in(stranger, "d@e.f").unwrap().give_back();
+        // What is known guesses no more than others do, each for itself.
+        for _ in 0..3 {
+            let _failed = throttle.log_in(owner, "a@b.c").unwrap();
+        }
+        assert!(throttle.log_in(owner, "a@b.c").is_err());
+        let neighbour = "2001:db8:1:1::1".parse().unwrap();
+        assert!(throttle.log_in(neighbour, "a@b.c").is_err(), "nobody knows it");
+        // Nor does it take from what everybody has, or give to it.
+        throttle.know(neighbour, "a@b.c");
+        throttle.log_in(neighbour, "a@b.c").unwrap().give_back();
+        assert!(throttle.log_in(stranger, "a@b.c").is_err());
     }
 
     #[test]

@@ -215,6 +215,36 @@ async fn guessing_is_throttled_before_it_is_checked() {
     anna.client.get("/api/wallet").await.expect_ok();
 }
 
+#[tokio::test]
+async fn guessers_from_everywhere_do_not_lock_out_the_owner() {
+    let service = Service::start_with(&[
+        "--trusted-proxy",
+        "127.0.0.1",
+        "--failed-logins-per-email-everywhere",
+        "2/1000",
+    ]);
+    let client = service.client();
+    let send = async |path: &str, body: Value, address: &str| {
+        let request = client.request("POST", path).json(&body);
+        client.send(request.header("x-forwarded-for", address)).await
+    };
+    let log_in = async |password: &str, address: &str| {
+        send("/api/login", json!({"email": "a@b.ru", "password": password}), address).await
+    };
+    let wanted = json!({"name": "a", "email": "a@b.ru", "password": PASSWORD});
+    send("/api/signup", wanted, "192.0.2.1").await.expect_ok();
+    log_in(PASSWORD, "192.0.2.2").await.expect_ok();
+    for guesser in ["198.51.100.1", "198.51.100.2"] {
+        let answer = log_in("wrong password", guesser).await;
+        answer.expect_problem(401, "wrong_credentials");
+    }
+    let answer = log_in(PASSWORD, "198.51.100.3").await;
+    answer.expect_problem(429, "too_many_attempts");
+    for known in ["192.0.2.1", "192.0.2.2"] {
+        log_in(PASSWORD, known).await.expect_ok();
+    }
+}
+
 /// At once, and not only when it has left the memory.
 #[tokio::test]
 async fn the_session_that_was_longest_not_used_ends_beyond_so_many() {
