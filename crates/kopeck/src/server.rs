@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutWriter;
 
 use crate::auth::Peer;
+use crate::auth::throttle::network;
 use crate::state::AppState;
 use crate::turns::{Turn, Turns};
 
@@ -93,7 +94,7 @@ pub(crate) async fn serve<F: Future<Output = Response> + Send + 'static>(
     }
 }
 
-/// Counts connections, in all and by address.
+/// Counts connections, in all and by address: an IPv6 network is one address, for a client has all of it.
 struct Connections {
     state: AppState,
     all: Arc<Semaphore>,
@@ -154,7 +155,7 @@ impl Connections {
         let by_address = if config.trusted_proxy.iter().any(|net| net.contains(&address)) {
             None
         } else {
-            Some(self.by_address.take(address, config.connections_per_address_max)?)
+            Some(self.by_address.take(network(address), config.connections_per_address_max)?)
         };
         self.state.metrics.connections.inc();
         Some(Held { state: self.state.clone(), _by_address: by_address, _all: all })
