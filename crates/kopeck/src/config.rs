@@ -130,7 +130,8 @@ pub(crate) struct Serve {
     #[arg(long, env = "KOPECK_LOG", default_value = "info")]
     pub(crate) log: String,
 
-    /// Connections at a time; more wait to be accepted.
+    /// Connections at a time; more wait to be accepted. Fewer where the system allows too few open files: 256
+    /// are left for the data.
     #[arg(long, env = "KOPECK_CONNECTIONS_MAX", default_value_t = 8_192, value_name = "COUNT")]
     pub(crate) connections_max: usize,
 

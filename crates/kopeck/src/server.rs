@@ -1,7 +1,7 @@
 //! Owns the sockets: accepting, bounding and serving connections, and stopping.
 //!
-//! Never: what is asked or answered. Bounds: `connections_max` connections, of them
-//! `connections_per_address_max` from one address; a head of [`HEAD_BYTES_MAX`] that comes within
+//! Never: what is asked or answered. Bounds: `connections_max` connections, or as many as there may be
+//! open files for, of them `connections_per_address_max` from one address; a head of [`HEAD_BYTES_MAX`] that comes within
 //! the header timeout; an answer of which something is taken within the answer timeout, again and
 //! again; a stop that takes at most the shutdown time. HTTP/1.1 only: the header
 //! timeout runs from a connection's first moment, which sniffing for HTTP/2 would not allow.
@@ -33,6 +33,10 @@ const HEAD_BYTES_MAX: usize = 32 * 1_024;
 /// How long to wait when the process may open no more sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// So many files are left for the data and all else that is not a connection.
+const FILES_FOR_DATA: usize = 256;
+/// So many connections are taken however few files there may be.
+const CONNECTIONS_MIN: usize = 64;
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 4_096;
 
@@ -111,16 +115,19 @@ struct Held {
 
 impl Connections {
     fn new(state: &AppState) -> Self {
-        // A file a connection, and some for the data: as many as the system lets us have.
-        let wanted = state.config.connections_max.saturating_add(256) as u64;
-        if let Err(error) = rlimit::increase_nofile_limit(wanted) {
-            tracing::warn!(%error, "could not raise the limit of open files");
+        let wanted = state.config.connections_max;
+        let files = open_files_max(wanted.saturating_add(FILES_FOR_DATA) as u64);
+        let connections_max = files.map_or(wanted, |files| connections_within(wanted, files));
+        if connections_max < wanted {
+            tracing::warn!(
+                wanted,
+                connections_max,
+                "the system allows too few open files for so many connections; fewer are taken"
+            );
         }
         Self {
             state: state.clone(),
-            all: Arc::new(Semaphore::new(
-                state.config.connections_max.clamp(1, Semaphore::MAX_PERMITS),
-            )),
+            all: Arc::new(Semaphore::new(connections_max.clamp(1, Semaphore::MAX_PERMITS))),
             by_address: Turns::new(),
         }
     }
@@ -162,8 +169,45 @@ impl Connections {
     }
 }
 
+/// How many files may be open now: as many as are wanted, if the system lets us have them.
+fn open_files_max(wanted: u64) -> Option<u64> {
+    let raised = rlimit::increase_nofile_limit(wanted);
+    let raised = raised.or_else(|error| {
+        tracing::warn!(%error, "could not raise the limit of open files");
+        rlimit::Resource::NOFILE.get_soft()
+    });
+    raised.ok()
+}
+
+/// How many connections there are files for: one for each, beside those for the data, which must not be
+/// kept from opening what it writes.
+fn connections_within(wanted: usize, files: u64) -> usize {
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    wanted.min(files.saturating_sub(FILES_FOR_DATA).max(CONNECTIONS_MIN))
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.state.metrics.connections.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_connections_than_there_are_files_for() {
+        let cases = [
+            (8_192, 8_448, 8_192),
+            (8_192, u64::MAX, 8_192),
+            (8_192, 1_024, 768),
+            (8_192, 256, 64),
+            (8_192, 0, 64),
+            (10, 0, 10),
+        ];
+        for (wanted, files, expected) in cases {
+            assert_eq!(connections_within(wanted, files), expected, "{wanted} of {files}");
+        }
     }
 }

@@ -174,6 +174,24 @@ fn connections_are_bounded() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
+#[test]
+fn connections_leave_files_for_the_data() {
+    let service = Service::start_with_open_files_of_at_most(320);
+    let address = service.url().strip_prefix("http://").unwrap().to_owned();
+    let mut held: Vec<_> = (0..64).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let mut waiting = TcpStream::connect(&address).unwrap();
+    waiting.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let answer = waiting.read(&mut [0; 12]);
+    assert!(answer.is_err(), "the 65th is not accepted: {answer:?}");
+    held.pop();
+    waiting.set_read_timeout(Some(SEEN_MAX)).unwrap();
+    let mut answer = [0; 12];
+    waiting.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert!(service.log().contains("too few open files"));
+}
+
 fn ask_whether_it_lives(address: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(SEEN_MAX))?;

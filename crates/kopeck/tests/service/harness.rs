@@ -54,9 +54,18 @@ impl Service {
     /// Starts one in a directory of its own that cannot write a file beyond so many KiB: the write
     /// fails (EFBIG), as on a disk that breaks.
     pub(crate) fn start_with_files_of_at_most(kib: u32) -> Self {
+        Self::start_limited(&format!("trap '' XFSZ; ulimit -f {kib}"))
+    }
+
+    /// Starts one in a directory of its own that may have so many files open.
+    pub(crate) fn start_with_open_files_of_at_most(count: u32) -> Self {
+        Self::start_limited(&format!("ulimit -n {count}"))
+    }
+
+    fn start_limited(limit: &str) -> Self {
         let home = Arc::new(tempfile::tempdir().unwrap());
         let mut command = Command::new("bash");
-        command.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"")]);
+        command.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]);
         command.arg(env!("CARGO_BIN_EXE_kopeck"));
         let bank = [("BANK_EMAIL", BANK_EMAIL), ("BANK_PASS", BANK_PASS)];
         Self::spawn_command(in_home(command, home.path()), home, Vec::new(), &bank)

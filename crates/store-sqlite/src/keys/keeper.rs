@@ -26,7 +26,7 @@ const MERGED_RUNS_MIN: usize = 4;
 /// So many runs that together are at most so small a part of what is to be merged are merged before it.
 const PILE_RUNS_MIN: usize = 8;
 const PILE_SHARE: u64 = 8;
-/// How long to wait before the disk is tried again when it is full.
+/// How long to wait before the disk is tried again when it is full, or when no more files may be open.
 const FULL_DISK_PAUSE: Duration = Duration::from_millis(200);
 /// How long no merge is tried after one for which there was no room though there had seemed to be.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(60);
@@ -45,7 +45,8 @@ impl Keeper {
         Self { shelf, connection, horizon, no_merge_until: Cell::new(None) }
     }
 
-    /// Works until the shelf is closed, or until the storage fails: then with the reason.
+    /// Works until the shelf is closed, or until the storage fails: then with the reason. A lack that may pass
+    /// is waited for.
     pub(crate) fn run(&self) -> Result<(), String> {
         loop {
             match self.keep() {
@@ -55,7 +56,7 @@ impl Keeper {
                         return Ok(());
                     }
                 }
-                Err(error) if error.is_full_disk() => {
+                Err(error) if error.may_pass() => {
                     self.shelf.set_disk_full(self.shelf.view().frozen.is_some());
                     std::thread::sleep(FULL_DISK_PAUSE);
                     if self.shelf.is_closed() {
@@ -148,7 +149,7 @@ impl Keeper {
                 return Ok(());
             }
             // Somebody else has taken the room, or it is less than the system says.
-            Err(error) if error.is_full_disk() => {
+            Err(error) if error.may_pass() => {
                 self.no_merge_until.set(Instant::now().checked_add(NO_ROOM_PAUSE));
                 return Ok(());
             }
@@ -206,6 +207,7 @@ mod tests {
     use std::path::Path;
 
     use ledger::Currency;
+    use rustix::process::{Resource, Rlimit};
 
     use super::super::filter::Filter;
     use super::super::run::RowRef;
@@ -327,6 +329,47 @@ mod tests {
         keeper.no_merge_until.set(Some(Instant::now()));
         keeper.merge_due(None, Place::default()).unwrap();
         assert_eq!(sizes(&keeper), [4]);
+    }
+
+    /// In a process of its own, for it must not be others that lack files.
+    #[test]
+    fn without_files_to_open_nothing_is_lost_and_it_is_tried_again() {
+        const CHILD: &str = "KOPECK_TEST_WITHOUT_FILES";
+        if std::env::var_os(CHILD).is_none() {
+            let name =
+                "keys::keeper::tests::without_files_to_open_nothing_is_lost_and_it_is_tried_again";
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            let child = child.args(["--exact", name]).env(CHILD, "1").output().unwrap();
+            let said = String::from_utf8_lossy(&child.stdout);
+            assert!(child.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let dir = tempfile::TempDir::new().unwrap();
+        let keeper = keeper(dir.path(), 3);
+        let place = |operation| Place { operation, refusal: 0 };
+        let (after, upto) = (place(3 * RUN_ENTRIES), place(4 * RUN_ENTRIES));
+        let span = Span { after, upto, link: 0, forgotten: Place::default() };
+        assert!(keeper.shelf.hand_over(Frozen { table: Table::with_room_for(1), span }).is_ok());
+        let limit = rustix::process::getrlimit(Resource::Nofile);
+        let few = Rlimit { current: Some(64), ..limit };
+        rustix::process::setrlimit(Resource::Nofile, few).unwrap();
+        let mut taken: Vec<_> =
+            std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        for _ in 0..2 {
+            let error = keeper.keep().unwrap_err();
+            assert!(error.may_pass(), "{error}");
+            assert!(keeper.shelf.view().frozen.is_some());
+            // The directory can be opened, and then no run.
+            taken.pop();
+        }
+        let shelf = Arc::clone(&keeper.shelf);
+        let working = std::thread::spawn(move || keeper.run());
+        drop(taken);
+        while shelf.view().frozen.is_some() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        shelf.close();
+        working.join().unwrap().unwrap();
     }
 
     #[test]

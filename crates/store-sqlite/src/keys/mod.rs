@@ -169,7 +169,7 @@ impl Keys {
         self.commit(link);
         match self.shelf.write_frozen() {
             // The table stays in memory: reads must go on, and it is tried again later.
-            Err(error) if error.is_full_disk() => *patience = RECENT_ENTRIES_MAX,
+            Err(error) if error.may_pass() => *patience = RECENT_ENTRIES_MAX,
             written => written?,
         }
         self.look_at_shelf();

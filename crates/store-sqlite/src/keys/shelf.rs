@@ -16,10 +16,11 @@ use std::time::{Duration, SystemTime};
 
 use ledger::Timestamp;
 use rusqlite::Connection;
+use rustix::io::Errno;
 
 use super::run::{Place, Run, RunError, Span, Writer};
 use super::table::Table;
-use crate::{background, chain, directory, rows};
+use crate::{background, chain, rows};
 
 /// The memory that filters are to take together, in bytes. Beyond 90 million keys all but the smallest and
 /// the largest files have fewer bits for each, beyond 120 million all, and are wrong more often.
@@ -92,12 +93,14 @@ pub(crate) enum ShelfError {
 }
 
 impl ShelfError {
-    pub(super) fn is_full_disk(&self) -> bool {
+    /// Whether it is a lack that may pass: of room, or of files that may be open, which connections take too.
+    pub(super) fn may_pass(&self) -> bool {
         let error = match self {
             Self::Run(RunError::Io { error, .. }) | Self::Io(error) => error,
             _ => return false,
         };
         matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
     }
 }
 
@@ -366,6 +369,8 @@ impl Shelf {
     ) -> Result<Arc<Run>, ShelfError> {
         let path = self.next_file();
         let unfinished = path.with_extension("tmp");
+        // Before there is something to be made durable by it, as it may not be had.
+        let dir = fs::File::open(&self.dir)?;
         let filter_bits_max = filter_bits_max(self.entries().max(entries_max));
         let written = (|| {
             let mut writer = Writer::begin(&unfinished, entries_max, filter_bits_max)?;
@@ -379,8 +384,14 @@ impl Shelf {
             return Err(error);
         }
         // Whatever it is that such a sync says, nothing is tried a second time.
-        directory::sync(&self.dir).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Arc::new(Run::open(&path)?))
+        dir.sync_all().map_err(|error| io::Error::other(error.to_string()))?;
+        let run = Run::open(&path).map_err(ShelfError::from).inspect_err(|error| {
+            if error.may_pass() {
+                // It will be written again. Should this one be there at a start, it is one too many.
+                let _ = fs::remove_file(&path);
+            }
+        })?;
+        Ok(Arc::new(run))
     }
 }
 
