@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use ledger::Currency;
 
 use crate::auth::Secret;
@@ -235,7 +235,13 @@ pub(crate) struct Serve {
     pub(crate) idempotency_window_hours: Duration,
 
     /// Password hashes computed at a time, 19 MiB each; 0 means one for every two processors.
-    #[arg(long, env = "KOPECK_PASSWORD_HASHES_MAX", default_value_t = 0, value_name = "COUNT")]
+    #[arg(
+        long,
+        env = "KOPECK_PASSWORD_HASHES_MAX",
+        default_value = "0",
+        value_parser = parse_hashes,
+        value_name = "COUNT"
+    )]
     pub(crate) password_hashes_max: usize,
 
     /// How long a sign-up or login waits for its password's hash before it is refused with 503.
@@ -328,10 +334,39 @@ fn parse_net(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let net = text.parse::<IpNet>().ok();
     net.or_else(|| text.parse::<std::net::IpAddr>().map(IpNet::from).ok())
+        .map(canonical)
         .ok_or_else(|| format!("`{text}` is neither an address nor a network such as 10.0.0.0/8"))
 }
 
+/// A network of IPv4 addresses that are written as IPv6 ones, as what it is: so clients are compared.
+fn canonical(net: IpNet) -> IpNet {
+    const MAPPED_BITS: u8 = 96;
+    let mapped = || {
+        let IpNet::V6(net) = net else { return None };
+        let bits = net.prefix_len().checked_sub(MAPPED_BITS)?;
+        Ipv4Net::new(net.addr().to_ipv4_mapped()?, bits).ok()
+    };
+    mapped().map_or(net, IpNet::V4)
+}
+
+/// How long something may take: far beyond a day, clocks have no such moment.
 fn parse_seconds(text: &str) -> Result<Duration, String> {
+    const SECONDS_MAX: u64 = 24 * 60 * 60;
+    let duration = parse_interval(text)?;
+    if duration > Duration::from_secs(SECONDS_MAX) {
+        return Err(format!("must be at most {SECONDS_MAX}"));
+    }
+    Ok(duration)
+}
+
+/// More threads than these there are not.
+fn parse_hashes(text: &str) -> Result<usize, String> {
+    const HASHES_MAX: usize = 512;
+    let hashes = text.parse().ok().filter(|hashes| *hashes <= HASHES_MAX);
+    hashes.ok_or_else(|| format!("must be a whole number up to {HASHES_MAX}"))
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
     let duration = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
     if duration.is_zero() { Err("must be more than zero".to_owned()) } else { Ok(duration) }
@@ -364,7 +399,7 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
     if burst == 0 {
         return Err("the count must be at least 1".to_owned());
     }
-    Ok(Rate { burst, interval: parse_seconds(interval)? })
+    Ok(Rate { burst, interval: parse_interval(interval)? })
 }
 
 #[cfg(test)]
@@ -385,6 +420,22 @@ mod tests {
     }
 
     #[test]
+    fn networks_are_as_clients_are_compared() {
+        for (text, expected) in [
+            ("10.0.0.1", "10.0.0.1/32"),
+            ("::ffff:10.0.0.1", "10.0.0.1/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("2001:db8::/96", "2001:db8::/96"),
+            ("::1", "::1/128"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(parse_net(text).unwrap().to_string(), expected);
+        }
+        assert!(parse_net("::ffff:10.0.0.1/129").is_err() && parse_net("proxy").is_err());
+    }
+
+    #[test]
     fn rates_and_durations() {
         let rate = Rate { burst: 300, interval: Duration::from_millis(200) };
         assert_eq!(parse_rate("300/0.2"), Ok(rate));
@@ -396,5 +447,13 @@ mod tests {
             assert!(parse_key_window(bad).is_err(), "{bad}");
         }
         assert!(parse_days("1e300").is_err() && parse_days("NaN").is_err());
+        assert_eq!(parse_seconds("86400"), Ok(Duration::from_secs(86_400)));
+        for bad in ["86401", "1e19", "1e300", "inf", "NaN", "0", "-1", ""] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+        assert_eq!((parse_hashes("0"), parse_hashes("512")), (Ok(0), Ok(512)));
+        for bad in ["513", "18446744073709551615", "-1", "many"] {
+            assert!(parse_hashes(bad).is_err(), "{bad}");
+        }
     }
 }

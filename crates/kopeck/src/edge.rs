@@ -10,7 +10,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http_body_util::{LengthLimitError, Limited};
 
-use crate::auth::{Client, Peer, cross_site};
+use crate::auth::{Client, Peer, cross_site, is_by_untrusted_proxy};
 use crate::body::{discard, read_whole};
 use crate::problem::{Code, PROBLEM_JSON, PrivateDetail, Problem};
 use crate::state::AppState;
@@ -91,8 +91,29 @@ impl std::fmt::Display for RequestId {
 
 /// The middleware of the route table.
 pub(crate) async fn edge(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    warn_of_untrusted_proxy(&state, &request);
     let route = request.extensions().get::<MatchedPath>().cloned().map(Route::Matched);
     pass(&state, route, request, |request| next.run(request)).await
+}
+
+/// Said once: all who come by such a proxy are one client, and share its patience. Transfers that go past
+/// the route table are not looked at: whoever pays has logged in before.
+fn warn_of_untrusted_proxy(state: &AppState, request: &Request) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if WARNED.load(Ordering::Relaxed) {
+        return;
+    }
+    let Some(Peer(peer)) = request.extensions().get() else { return };
+    let trusted = &state.config.trusted_proxy;
+    if is_by_untrusted_proxy(peer.ip(), request.headers(), trusted)
+        && !WARNED.swap(true, Ordering::Relaxed)
+    {
+        tracing::warn!(
+            peer = %peer.ip(),
+            "X-Forwarded-For is not believed: if this is your proxy, set --trusted-proxy to its address; \
+             until then all who come by it are one client"
+        );
+    }
 }
 
 /// What is done around a request that `next` answers.

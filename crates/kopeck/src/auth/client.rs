@@ -38,6 +38,18 @@ impl Client {
     }
 }
 
+/// Whether a request most likely came by a proxy that nobody told of: from nearby, and for somebody else.
+pub(crate) fn is_by_untrusted_proxy(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    let is_near = match peer {
+        IpAddr::V4(peer) => peer.is_loopback() || peer.is_private() || peer.is_link_local(),
+        IpAddr::V6(peer) => {
+            peer.is_loopback() || peer.is_unique_local() || peer.is_unicast_link_local()
+        }
+    };
+    is_near && headers.contains_key("x-forwarded-for") && !is_trusted(peer, trusted)
+}
+
 fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
@@ -82,6 +94,29 @@ mod tests {
         }
         let client = Client::of(peer.parse().unwrap(), &headers, &trusted);
         assert_eq!(client, Client { address: expected.parse().unwrap(), https }, "{forwarded:?}");
+    }
+
+    #[test]
+    fn proxies_that_nobody_told_of() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let mut forwarded = HeaderMap::new();
+        let none = forwarded.clone();
+        forwarded.append("x-forwarded-for", "198.51.100.7".parse().unwrap());
+        for (peer, expected) in [
+            ("127.0.0.1", true),
+            ("192.168.0.1", true),
+            ("::ffff:172.17.0.1", true),
+            ("::1", true),
+            ("fd00::1", true),
+            ("10.0.0.1", false),
+            ("::ffff:10.0.0.1", false),
+            ("203.0.113.9", false),
+            ("2001:db8::1", false),
+        ] {
+            let peer = peer.parse().unwrap();
+            assert_eq!(is_by_untrusted_proxy(peer, &forwarded, &trusted), expected, "{peer}");
+            assert!(!is_by_untrusted_proxy(peer, &none, &trusted), "{peer}");
+        }
     }
 
     #[test]

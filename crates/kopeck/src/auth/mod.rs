@@ -25,7 +25,7 @@ use ledger::{
 };
 
 pub(crate) use caller::Caller;
-pub(crate) use client::{Client, Peer};
+pub(crate) use client::{Client, Peer, is_by_untrusted_proxy};
 pub(crate) use secret::Secret;
 pub(crate) use sessions::{Expiry, Sessions};
 pub(crate) use token::SessionToken;

@@ -107,6 +107,21 @@ async fn a_trusted_proxy_says_who_and_how() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_nobody_told_of_is_told_of_once() {
+    const SAID: &str = "set --trusted-proxy";
+    let ask = async |service: &Service| {
+        let client = service.client();
+        for _ in 0..3 {
+            let request = client.request("GET", "/api/wallet");
+            client.send(request.header("x-forwarded-for", "192.0.2.1")).await;
+        }
+        service.log().matches(SAID).count()
+    };
+    assert_eq!(ask(&Service::start()).await, 1);
+    assert_eq!(ask(&Service::start_with(&["--trusted-proxy", "::ffff:127.0.0.1"])).await, 0);
+}
+
+#[tokio::test]
 async fn people_see_pages_and_programs_problems() {
     let service = Service::start();
     let client = service.client();
