@@ -48,6 +48,7 @@ use ledger::{Currency, LedgerError};
 use store_sqlite::{Observer, Options, Recovered, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::config::{
     Bank, BankEnvironment, Cli, Command, Directory, LogFormat, Place, Probe, Serve,
@@ -63,6 +64,8 @@ const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 const HALT_FLUSH: Duration = Duration::from_secs(1);
 /// How long the engine's threads may take to end when it has halted.
 const HALT_CLOSE_MAX: Duration = Duration::from_secs(2);
+/// How long they may take in any case: a disk that hangs says nothing.
+const CLOSE_MAX: Duration = Duration::from_secs(60);
 /// How many operations may wait when only the bank's password is set.
 const QUEUE_OF_ONE: usize = 1_024;
 
@@ -165,20 +168,37 @@ fn gauges(store: &SqliteStore, key_window: Duration) -> Vec<Asked> {
     ]
 }
 
-/// Ends the engine. It may also have halted while the service was stopping.
+/// Ends the engine. It may also have halted while the service was stopping, or halt now.
 async fn close(store: SqliteStore) -> anyhow::Result<()> {
     let closing = store.clone();
     let closed = tokio::task::spawn_blocking(move || closing.close());
-    if store.halt_reason().is_none() {
-        closed.await?;
-    } else if tokio::time::timeout(HALT_CLOSE_MAX, closed).await.is_err() {
+    let closed = within(closed, store.halted(), HALT_CLOSE_MAX, CLOSE_MAX).await;
+    if matches!(closed, Ok(false)) {
         // A disk that fails may also hang. What was acknowledged is safe; nothing else is waited for.
         tracing::error!("the engine's threads do not end and are left behind");
     }
     match store.halt_reason() {
         Some(reason) => anyhow::bail!("the engine halted: {reason}"),
-        None => Ok(()),
+        None if closed? => Ok(()),
+        None => anyhow::bail!("the engine did not stop within {CLOSE_MAX:?}"),
     }
+}
+
+/// Whether the engine has closed within its time, which is short once it has halted.
+async fn within(
+    mut closed: JoinHandle<()>,
+    halted: impl Future<Output = String>,
+    halted_max: Duration,
+    close_max: Duration,
+) -> anyhow::Result<bool> {
+    tokio::select! {
+        biased;
+        closed = &mut closed => return Ok(closed.map(|()| true)?),
+        _ = halted => {}
+        () = tokio::time::sleep(close_max) => return Ok(false),
+    }
+    // How a thread ends that belongs to what has halted does not matter.
+    Ok(tokio::time::timeout(halted_max, closed).await.is_ok())
 }
 
 async fn open(
@@ -298,4 +318,29 @@ fn set_password(directory: Directory) -> anyhow::Result<()> {
         println!("The password of the bank ({}) is set; its sessions are closed.", bank.email);
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_does_not_close_is_left_behind() {
+        const SHORT: Duration = Duration::from_millis(10);
+        const LONG: Duration = Duration::from_secs(60);
+        let never = || tokio::spawn(pending());
+        let halt = || ready("the disk failed".to_owned());
+        assert!(within(tokio::spawn(ready(())), pending(), LONG, LONG).await.unwrap());
+        assert!(within(tokio::spawn(ready(())), halt(), LONG, LONG).await.unwrap());
+        // It halts when it is already closing.
+        let late = async {
+            tokio::time::sleep(SHORT).await;
+            "the disk failed".to_owned()
+        };
+        assert!(!within(never(), late, SHORT, LONG).await.unwrap());
+        // It hangs, and never says so.
+        assert!(!within(never(), pending(), LONG, SHORT).await.unwrap());
+    }
 }
