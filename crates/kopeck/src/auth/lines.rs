@@ -1,5 +1,5 @@
-//! Owns the lines in which networks wait, so that however much one of them asks for, only a few of it
-//! stand before everybody else.
+//! Owns the lines in which networks, or sites of them, wait, so that however much one of them asks for, only
+//! a few of it stand before everybody else.
 //!
 //! Never: a wait without end (who waits bounds it), or a network that nobody waits for remembered. Bounds:
 //! `places` of a network are let through at a time; as many wait as the throttle has let in.

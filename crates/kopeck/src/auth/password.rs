@@ -2,7 +2,7 @@
 //!
 //! Never: a hash computed on an async thread, or a password kept. Bounds: 8 to 1 024 bytes; at most
 //! `hashes_max` hashes at a time, 19 MiB each; of one network no more than that run or are next, or
-//! [`NETWORK_HASHES`] if that is more; a wait for one's turn of at most `wait_max`.
+//! [`NETWORK_HASHES`] if that is more, and of a site of networks twice as many; a wait for one's turn of at most `wait_max`.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Secret;
 use super::lines::{Lines, Place};
-use super::throttle::network;
+use super::throttle::{network, site};
 
 /// The least length of a password, in characters.
 pub(crate) const PASSWORD_CHARS_MIN: usize = 8;
@@ -43,7 +43,8 @@ pub(crate) enum PasswordError {
 /// Hashes passwords and checks them.
 #[derive(Debug)]
 pub(crate) struct Passwords {
-    lines: Lines,
+    networks: Lines,
+    sites: Lines,
     turns: Arc<Semaphore>,
     wait_max: Duration,
     /// A hash that no password fits: checked for an unknown e-mail, so that it takes as long.
@@ -54,8 +55,10 @@ impl Passwords {
     /// Allows `hashes_max` at a time.
     pub(crate) fn new(hashes_max: usize, wait_max: Duration) -> Result<Self, PasswordError> {
         let turns = Arc::new(Semaphore::new(hashes_max.max(1)));
-        let lines = Lines::new(hashes_max.max(NETWORK_HASHES));
-        Ok(Self { lines, turns, wait_max, dummy: hash_of_nothing()? })
+        let places = hashes_max.max(NETWORK_HASHES);
+        // More than a network's, so that a site has room for another network than one that floods.
+        let (networks, sites) = (Lines::new(places), Lines::new(places.saturating_mul(2)));
+        Ok(Self { networks, sites, turns, wait_max, dummy: hash_of_nothing()? })
     }
 
     /// The PHC string to keep for a password.
@@ -96,11 +99,12 @@ impl Passwords {
         task.await.map_err(broken)?
     }
 
-    /// The network's own line first, then everybody's, in which no network has more than a few.
-    async fn turn(&self, client: IpAddr) -> Option<(OwnedSemaphorePermit, Place)> {
-        let place = self.lines.wait(network(client)).await?;
+    /// The network's own line first, then its site's, then everybody's, in which neither has more than a few.
+    async fn turn(&self, client: IpAddr) -> Option<(OwnedSemaphorePermit, [Place; 2])> {
+        let network = self.networks.wait(network(client)).await?;
+        let site = self.sites.wait(site(client)).await?;
         let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
-        Some((turn, place))
+        Some((turn, [site, network]))
     }
 }
 
@@ -159,6 +163,8 @@ fn verify_now(password: &Secret, hash: &str) -> Result<bool, PasswordError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -199,25 +205,35 @@ mod tests {
     #[tokio::test]
     async fn a_network_that_floods_keeps_nobody_else_out() {
         const FLOOD: usize = 300;
+        // One /64 has many addresses, and one /56 has many /64.
+        let network = |number| format!("2001:db8::{number:x}");
+        let site = |number| format!("2001:db8:0:{:x}::1", number % 256);
+        let neighbour = "2001:db8:0:1::1";
+        assert!(before(FLOOD, network, neighbour).await <= 2 * NETWORK_HASHES);
+        assert!(before(FLOOD, site, "2001:db8:0:100::1").await <= 4 * NETWORK_HASHES);
+    }
+
+    /// How many of a flood go before somebody who comes after it.
+    async fn before(flood: usize, from: impl Fn(usize) -> String, honest: &str) -> usize {
         let passwords = Arc::new(Passwords::new(1, Duration::from_secs(60)).unwrap());
+        let done = Arc::new(AtomicUsize::new(0));
         let ask = |client: &str| {
             let (passwords, client) = (Arc::clone(&passwords), client.parse().unwrap());
-            tokio::spawn(async move { passwords.in_turn(client, || Ok(())).await })
+            let done = Arc::clone(&done);
+            let work = move || Ok(done.fetch_add(1, Ordering::Relaxed));
+            tokio::spawn(async move { passwords.in_turn(client, work).await })
         };
         let turn = Arc::clone(&passwords.turns).acquire_owned().await.unwrap();
-        // One /64 has many addresses.
-        let mut flood: Vec<_> =
-            (0..FLOOD).map(|number| ask(&format!("2001:db8::{number:x}"))).collect();
+        let mut flood: Vec<_> = (0..flood).map(|number| ask(&from(number))).collect();
         tokio::task::yield_now().await;
-        let honest = ask("2001:db8:0:1::1");
+        let honest = ask(honest);
         tokio::task::yield_now().await;
         drop(turn);
-        honest.await.unwrap().unwrap();
-        let before = flood.iter().filter(|asked| asked.is_finished()).count();
-        assert!(before <= 2 * NETWORK_HASHES, "{before} of the flood went before");
+        let before = honest.await.unwrap().unwrap();
         for asked in flood.drain(..) {
             asked.await.unwrap().unwrap();
         }
+        before
     }
 
     #[tokio::test]

@@ -112,11 +112,15 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     of_ipv6(address, 64)
 }
 
-/// Who fails with one e-mail address: of networks that are not known, a whole site of them. One customer
-/// may have a /56, which is 256 networks; who shares it loses nothing but tries with the same address.
+/// One customer may have a /56 of IPv6, which is 256 networks.
+pub(crate) fn site(address: IpAddr) -> IpAddr {
+    of_ipv6(address, 56)
+}
+
+/// Who fails with one e-mail address: of networks that are not known, a whole site of them. Who shares it
+/// loses nothing but tries with the same address.
 fn whose(network: IpAddr, known: bool) -> IpAddr {
-    const SITE_BITS: u32 = 56;
-    if known { network } else { of_ipv6(network, SITE_BITS) }
+    if known { network } else { site(network) }
 }
 
 /// An IPv6 address without what comes after so many bits.

@@ -1,7 +1,9 @@
 //! `POST /api/signup`, `/api/login`, `/api/logout`: who people are.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{BANK_EMAIL, PASSWORD, Service};
@@ -213,6 +215,44 @@ async fn guessing_is_throttled_before_it_is_checked() {
     let answer = client.post("/api/login", &right(&boris.email)).await;
     answer.expect_problem(429, "too_many_attempts");
     anna.client.get("/api/wallet").await.expect_ok();
+}
+
+/// Logins that succeed are not counted, so that nothing but the line holds them up.
+#[tokio::test]
+async fn an_address_that_logs_in_again_and_again_keeps_nobody_else_waiting() {
+    const FLOOD: usize = 60;
+    let service = Service::start_with(&[
+        "--trusted-proxy",
+        "127.0.0.1",
+        "--password-hashes-max",
+        "1",
+        "--failed-logins-per-email",
+        "100/1",
+    ]);
+    let anna = service.sign_up("anna").await;
+    let log_in = |address: &str| {
+        let client = service.client();
+        let body = json!({"email": anna.email, "password": PASSWORD});
+        let request = client.request("POST", "/api/login").json(&body);
+        let request = request.header("x-forwarded-for", address);
+        async move { client.send(request).await.expect_ok() }
+    };
+    let done = AtomicUsize::new(0);
+    let flood = join_all((0..FLOOD).map(async |_| {
+        log_in("192.0.2.1").await;
+        done.fetch_add(1, Ordering::Relaxed);
+    }));
+    let honest = async {
+        // All of the flood waits by then.
+        while done.load(Ordering::Relaxed) < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        log_in("192.0.2.2").await;
+        let before = done.load(Ordering::Relaxed);
+        // Of what is answered meanwhile this side may learn at once, on a machine that stood still.
+        assert!(before < FLOOD - 10, "{before} of the flood went before");
+    };
+    tokio::join!(flood, honest);
 }
 
 #[tokio::test]
