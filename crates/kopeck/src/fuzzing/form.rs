@@ -21,7 +21,7 @@ pub fn form(data: &[u8]) {
     let Some((&choice, body)) = data.split_first() else { return };
     let pairs = naive_pairs(body);
     if choice % 2 == 0 {
-        let fields = ["form_token", "key", "to", "amount", "details"];
+        let fields = ["form_token", "key", "language", "to", "amount", "details"];
         let sent = send::<MoneyInput>(body);
         assert_eq!(sent.is_some(), once(&pairs, &fields), "{pairs:?}");
         if let Some(typed) = sent {
@@ -48,7 +48,12 @@ fn money(typed: &MoneyInput, pairs: &[(String, String)], choice: u8) {
     let found = typed.key();
     assert_eq!(found.as_ref().map(|key| key.as_str()), ours.then_some(key.as_str()));
 
-    let language = Language::ALL[usize::from(choice) % Language::ALL.len()];
+    let visited = Language::ALL[usize::from(choice) % Language::ALL.len()];
+    let language = match field(pairs, "language").as_str() {
+        "en" => Language::English,
+        "ru" => Language::Russian,
+        _ => visited,
+    };
     let currency = currency(choice / 2);
     let expected_to = naive_wallet(&to);
     let expected_amount = match amount.trim() {
@@ -63,7 +68,7 @@ fn money(typed: &MoneyInput, pairs: &[(String, String)], choice: u8) {
     } else {
         Ok(kept)
     };
-    match money_forms::read(typed, language, currency) {
+    match money_forms::read(typed, visited, currency) {
         Ok(order) => {
             assert_eq!(Ok(order.to.get()), expected_to);
             assert_eq!(Ok(order.amount), expected_amount);

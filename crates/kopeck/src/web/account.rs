@@ -280,7 +280,7 @@ fn form(
         }
     };
     let form_token = form_token.to_owned();
-    Form { id, action, submit, fields, form_token, key, problem: None }
+    Form { id, action, submit, fields, form_token, key, language: None, problem: None }
 }
 
 /// The words under a key, with the bounds that they name.

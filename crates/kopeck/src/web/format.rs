@@ -97,6 +97,11 @@ fn number(minor: u64, language: Language, currency: Currency) -> String {
     })
 }
 
+/// An amount as it is typed, without the currency: `1,234.56`, `1 234,56`.
+pub(crate) fn typed(amount: Amount, language: Language, currency: Currency) -> String {
+    number(amount.minor().unsigned_abs(), language, currency)
+}
+
 /// An amount as an example of what to type: `100.50`, `100,50`.
 pub(crate) fn example(language: Language, currency: Currency) -> String {
     let minor = match currency.exponent() {

@@ -5,13 +5,21 @@
 //! A form that comes back keeps the key it came with, unless the ledger has refused what it asks
 //! for: an earlier try of the same form may have been done without anybody being told, and with a
 //! fresh key it would be paid twice. Keys are the payer's own, so keeping one harms nobody else.
+//!
+//! A form says which language its page is in, for `1,500` is not the same amount in each, and the
+//! language may have been switched in another tab since. Shown again on a page in another language,
+//! the amount is written as that one has it.
 
-use ledger::{Amount, Balance, DETAILS_CHARS_MAX, IdempotencyKey, MINOR_UNITS_MAX, Rejection};
+use ledger::{
+    Amount, Balance, Currency, DETAILS_CHARS_MAX, IdempotencyKey, MINOR_UNITS_MAX, Rejection,
+};
 use serde::Deserialize;
 
+use super::amount_field;
 use super::form_key;
 use super::format;
 use super::forms::{Field, Form};
+use super::language::Language;
 use super::text::Value;
 use super::wallet_words::WalletWords;
 
@@ -21,6 +29,7 @@ use super::wallet_words::WalletWords;
 pub(crate) struct MoneyInput {
     pub(crate) form_token: String,
     key: String,
+    language: String,
     pub(crate) to: String,
     pub(crate) amount: String,
     pub(crate) details: String,
@@ -30,6 +39,27 @@ impl MoneyInput {
     /// The key that came with it, if a form of ours gave it.
     pub(crate) fn key(&self) -> Option<IdempotencyKey> {
         form_key::read(&self.key)
+    }
+
+    /// The language of the page that it was typed on, if the form says one that there is.
+    pub(crate) fn language(&self) -> Option<Language> {
+        Language::ALL.into_iter().find(|language| language.tag() == self.language)
+    }
+
+    /// The amount as it is to stand on a page in this language. What can be read there only, and not
+    /// where it was typed, is left out: nobody has meant it.
+    fn amount_on_page(&self, language: Language, currency: Currency) -> String {
+        let as_typed = self.amount.clone();
+        let Some(other) = self.language().filter(|other| *other != language) else {
+            return as_typed;
+        };
+        match amount_field::parse(&self.amount, other, currency) {
+            Ok(amount) => format::typed(amount, language, currency),
+            Err(_) if amount_field::parse(&self.amount, language, currency).is_ok() => {
+                String::new()
+            }
+            Err(_) => as_typed,
+        }
     }
 }
 
@@ -82,15 +112,17 @@ pub(super) fn form(
     } else {
         ("send-form", "/send", language.say("field-to"), language.say("send-submit"))
     };
+    let typed_amount = typed.amount_on_page(language, words.currency);
     let amount = language.say_one("field-amount", "currency", &words.currency.symbol());
     let fields = vec![
         Field::text("to", to, &typed.to).typed_on("numeric"),
-        Field::text("amount", amount, &typed.amount).typed_on("decimal"),
+        Field::text("amount", amount, &typed_amount).typed_on("decimal"),
         Field::text("details", language.say("field-details"), &typed.details).optional(),
     ];
     let key = if keeps_key { typed.key } else { form_key::fresh()? };
     let form_token = form_token.to_owned();
-    let mut form = Form { id, action, submit, fields, form_token, key: Some(key), problem: None };
+    let (key, language) = (Some(key), Some(language.tag()));
+    let mut form = Form { id, action, submit, fields, form_token, key, language, problem: None };
     for (field, code) in refusals {
         form.refuse(field, explain(words, balance, code));
     }
@@ -120,7 +152,7 @@ fn explain(words: &WalletWords<'_>, balance: Option<Balance>, code: &str) -> Str
 
 #[cfg(test)]
 mod tests {
-    use super::{MoneyForm, MoneyInput, Rejection};
+    use super::{Currency, Language, MoneyForm, MoneyInput, Rejection};
 
     #[test]
     fn a_form_that_is_not_refused_for_good_keeps_a_good_key() {
@@ -132,11 +164,36 @@ mod tests {
     }
 
     #[test]
+    fn an_amount_means_the_same_on_a_page_in_another_language() {
+        let check = |language: &str, amount: &str, english: &str, russian: &str| {
+            let typed = MoneyInput {
+                language: language.to_owned(),
+                amount: amount.to_owned(),
+                ..MoneyInput::default()
+            };
+            let dinar = Currency::parse("KWD").unwrap();
+            let shown = Language::ALL.map(|language| typed.amount_on_page(language, dinar));
+            assert_eq!(shown, [english, russian], "{amount} typed in {language:?}");
+        };
+        check("ru", "1,500", "1.500", "1,500");
+        check("en", "1,500", "1,500", "1\u{a0}500,000");
+        check("ru", "1500", "1,500.000", "1500");
+        check("ru", "1,234,567", "", "1,234,567");
+        check("en", "1,5", "1,5", "");
+        check("ru", "-5", "-5", "-5");
+        check("ru", "five", "five", "five");
+        check("ru", "", "", "");
+        for unknown in ["", "de", "ru-RU", "RU"] {
+            check(unknown, "1,500", "1,500", "1,500");
+        }
+    }
+
+    #[test]
     fn every_word_of_a_refusal_exists() {
         let own =
             ["wallet_missing", "wallet_malformed", "amount_missing", "stale_form", "stale_payment"];
         for code in Rejection::ALL.iter().map(|rejection| rejection.code()).chain(own) {
-            for language in super::super::language::Language::ALL {
+            for language in Language::ALL {
                 assert!(language.knows(&format!("error-{code}")), "{code}");
             }
         }

@@ -100,12 +100,14 @@ async fn again(
     home::wallet(state, visit, caller, &HomeQuery::default(), form, status).await
 }
 
-/// Understands what was typed, or says everything that is wrong with it.
+/// Understands what was typed, or says everything that is wrong with it. The amount is read in the
+/// language of the page it was typed on; where the form says none, in the one that is given.
 pub(crate) fn read(
     typed: &MoneyInput,
     language: Language,
     currency: Currency,
 ) -> Result<Order, Vec<Refusal>> {
+    let language = typed.language().unwrap_or(language);
     let to = read_wallet(&typed.to).map_err(|code| (Some("to"), code));
     let amount = match typed.amount.trim() {
         "" => Err((Some("amount"), "amount_missing")),

@@ -115,3 +115,57 @@ async fn only_the_bank_brings_money_in() {
     }
     assert_eq!(anna.client.balance().await, "0.00");
 }
+
+/// The value of a hidden field of a page's form.
+fn hidden(page: &str, name: &str) -> String {
+    let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+    rest.split_once('"').unwrap().0.to_owned()
+}
+
+/// The language may be switched in another tab while a form stands open: with three digits after the
+/// point, the same text is a thousandfold amount in the other language.
+#[tokio::test]
+async fn an_amount_is_read_in_the_language_of_its_own_page() {
+    let service = Service::start_with(&["--currency", "KWD"]);
+    let anna = service.sign_up_with("anna", "9000").await;
+    let page = async |language: &str| {
+        let request = anna.client.request("GET", "/").header("accept-language", language);
+        anna.client.send(request).await.expect_ok().text
+    };
+    let send = async |page: &str, page_language: Option<&str>, now: &str, to: &str| {
+        let mut form = vec![("to", to.to_owned()), ("amount", "1,500".to_owned())];
+        form.extend(["form_token", "key"].map(|name| (name, hidden(page, name))));
+        form.extend(page_language.map(|language| ("language", language.to_owned())));
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = anna.client.request("POST", "/send").header("accept-language", now);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        anna.client.send(request.body(body)).await
+    };
+    let (english, russian) = (page("en").await, page("ru").await);
+    assert_eq!(hidden(&english, "language"), "en");
+    assert_eq!(hidden(&russian, "language"), "ru");
+    let mut balance = 9_000_000;
+    for (language, now, paid) in [
+        (Some("ru"), "en", 1_500),
+        (Some("en"), "ru", 1_500_000),
+        (Some("ru"), "ru", 1_500),
+        (Some("en"), "en", 1_500_000),
+        (None, "ru", 1_500),
+        (None, "en", 1_500_000),
+        (Some("xx"), "ru", 1_500),
+    ] {
+        let answer = send(&page(now).await, language, now, "1").await;
+        assert_eq!(answer.status, 303, "{}", answer.text);
+        balance -= paid;
+        let shown = format!("{}.{:03}", balance / 1_000, balance % 1_000);
+        assert_eq!(anna.client.balance().await, shown, "typed in {language:?}, sent in {now}");
+    }
+    // A form that comes back does so in the language of now, and means what it meant.
+    for (language, now, shown) in [("ru", "en", "1.500"), ("en", "ru", "1\u{a0}500,000")] {
+        let answer = send(&page(language).await, Some(language), now, "99").await;
+        assert_eq!((answer.status, answer.header("content-language")), (422, now));
+        assert_eq!(hidden(&answer.text, "language"), now);
+        let amount = format!("name=\"amount\" type=\"text\" value=\"{shown}\"");
+        assert!(answer.text.contains(&amount), "{}", answer.text);
+    }
+}
