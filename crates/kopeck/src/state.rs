@@ -87,7 +87,7 @@ impl AppState {
             teller,
             ledger,
             people,
-            batches: Batches::new(config.queue_operations_max),
+            batches: Batches::new(&config),
             last_checkpoint: LastCheckpoint::default(),
             config,
             metrics,

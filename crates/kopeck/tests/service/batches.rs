@@ -242,31 +242,62 @@ async fn what_is_no_batch_is_refused() {
     assert_eq!(anna.client.balance().await, "100.00");
 }
 
-/// A batch whose body does not come holds its place; who sends one too many is told what there is too
+/// The cookie of a new session.
+async fn cookie(service: &Service, email: &str) -> String {
+    let claim = json!({"email": email, "password": crate::harness::PASSWORD});
+    let logged_in = service.client().post("/api/login", &claim).await.expect_ok();
+    logged_in.header("set-cookie").split(';').next().unwrap().to_owned()
+}
+
+/// Begins a batch whose body does not come.
+fn hold(service: &Service, cookie: &str) -> TcpStream {
+    let head = format!(
+        "POST {BATCH} HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\nexpect: 100-continue\r\n\
+         content-type: application/json\r\ncontent-length: 8000000\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(service.url().strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(SEEN_MAX)).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    // The word to go on comes when the body is read, so the user's turn is taken.
+    let mut word = [0; 25];
+    stream.read_exact(&mut word).unwrap();
+    assert_eq!(word, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+/// Four users who send as many slow bodies as they may keep nobody else from a place.
+#[tokio::test]
+async fn slow_bodies_hold_their_own_places_only() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let mut held = Vec::new();
+    for name in ["boris", "carla", "dora", "egor"] {
+        let person = service.sign_up(name).await;
+        let cookie = cookie(&service, &person.email).await;
+        for _ in 0..16 {
+            let mut stream = hold(&service, &cookie);
+            // Something of it, so that it is not only the beginning that costs nothing.
+            stream.write_all(&[b' '; 100_000]).unwrap();
+            held.push(stream);
+        }
+    }
+    let pay = json!({"wallet_id": 1, "amount": 0.01, "details": "д".repeat(200)});
+    for count in [1, 8_192] {
+        let batch = ask(&anna.client, "atomic", Value::Array(vec![pay.clone(); count])).await;
+        assert_eq!(counts(&batch.expect_ok()), (count as u64, 0));
+    }
+    drop(held);
+}
+
+/// A batch whose body does not come holds its user's turn; who sends one too many is told what there is too
 /// much of.
 #[tokio::test]
 async fn sixteen_batches_of_one_user_at_a_time() {
     let service = Service::start();
     let anna = service.sign_up_with("anna", "100").await;
     let boris = service.sign_up_with("boris", "100").await;
-    let claim = json!({"email": anna.email, "password": crate::harness::PASSWORD});
-    let logged_in = service.client().post("/api/login", &claim).await.expect_ok();
-    let cookie = logged_in.header("set-cookie").split(';').next().unwrap().to_owned();
-    let head = format!(
-        "POST {BATCH} HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\nexpect: 100-continue\r\n\
-         content-type: application/json\r\ncontent-length: 100\r\n\r\n"
-    );
-    let address = service.url().strip_prefix("http://").unwrap();
-    let hold = |_| {
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(SEEN_MAX)).unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
-        // The word to go on comes when the body is read, so the place is taken.
-        let mut word = [0; 25];
-        stream.read_exact(&mut word).unwrap();
-        assert_eq!(word, *b"HTTP/1.1 100 Continue\r\n\r\n");
-        stream
-    };
+    let cookie = cookie(&service, &anna.email).await;
+    let hold = |_| hold(&service, &cookie);
     let pay = async |client: &Client| {
         ask(client, "atomic", json!([{"wallet_id": 1, "amount": 0.01}])).await
     };

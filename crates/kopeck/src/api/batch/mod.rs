@@ -1,11 +1,13 @@
 //! Owns the moving of money in batches: as one JSON object, or as JSON Lines without an end.
 //!
 //! Never: a decision (the ledger decides), or a body that the edge has read: this route reads its own,
-//! after the caller is known. Bounds: [`BODIES_MAX`] whole bodies at a time, and
-//! [`BODIES_PER_USER_MAX`] of one user; of what may wait for the ledger, batches take half at most, so
-//! that single requests find room beside any import.
+//! after the caller is known. Bounds: [`BODIES_PER_USER_MAX`] whole batches of one user at a time from
+//! their first byte, [`BODIES_MAX`] in all from their last; the bytes that [`Incoming`] grants; of what
+//! may wait for the ledger, batches take half at most, so that single requests find room beside any
+//! import.
 
 pub(super) mod describe;
+mod incoming;
 mod lines;
 pub(crate) mod read;
 mod stream;
@@ -22,9 +24,11 @@ use ledger::{SUBMISSIONS_MAX, UserId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::describe::{BatchAnswer, BatchBody};
+use self::incoming::Incoming;
 use super::json::MediaType;
 use super::openapi::{BatchProblems, KeyParameter};
 use crate::auth::Caller;
+use crate::config::Serve;
 use crate::idempotency::{IDEMPOTENCY_KEY, Key};
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
@@ -33,13 +37,16 @@ use crate::turns::{Turn, Turns};
 /// The route, whose bodies the edge leaves alone.
 pub(crate) const PATH: &str = "/api/transfers/batch";
 
-/// Bodies of whole batches that are in memory at a time.
+/// Whole batches that are worked on at a time, from when their body has come until they are answered.
 const BODIES_MAX: usize = 64;
-/// Of them, so many of one user; more are refused (`overloaded`).
+/// Of one user so many, from their first byte on; more are refused (`overloaded`).
 pub(crate) const BODIES_PER_USER_MAX: usize = 16;
 
-/// How long a whole batch waits for a place before it is refused with 503.
+/// How long a whole batch waits for room for its bytes, and then for a place, before it is refused with 503.
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// When it is worth trying again, for who finds no place.
+const PLACE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// After so many operations, others may have the thread.
 const OPERATIONS_A_TURN: usize = 512;
@@ -51,19 +58,25 @@ const LINES_TYPES: [&str; 3] =
 /// The room that batches have.
 #[derive(Debug)]
 pub(crate) struct Batches {
-    bodies: Semaphore,
+    incoming: Incoming,
+    places: Semaphore,
     by_user: Turns<UserId>,
     room: Arc<Semaphore>,
     room_operations: usize,
 }
 
 impl Batches {
-    /// Half of a queue, or one whole batch if that is more.
-    pub(crate) fn new(queue_operations_max: usize) -> Self {
-        let half = (queue_operations_max / 2).max(SUBMISSIONS_MAX);
+    /// Of the queue they have half, or room for one whole batch if that is more.
+    pub(crate) fn new(config: &Serve) -> Self {
+        let half = (config.queue_operations_max / 2).max(SUBMISSIONS_MAX);
         let room_operations = half.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
         Self {
-            bodies: Semaphore::new(BODIES_MAX),
+            incoming: Incoming::new(
+                config.batch_bytes_max,
+                config.body_bytes_max,
+                config.body_timeout_seconds,
+            ),
+            places: Semaphore::new(BODIES_MAX),
             by_user: Turns::new(),
             room: Arc::new(Semaphore::new(room_operations)),
             room_operations,
@@ -86,6 +99,12 @@ impl Batches {
             Err(_) => std::future::pending().await,
         }
     }
+}
+
+/// There is too much of something; nothing was done.
+fn too_many(what: String) -> Problem {
+    let detail = format!("{what}; nothing was done, try again");
+    Problem::new(Code::Overloaded).detail(detail).retry_after(PLACE_RETRY_AFTER)
 }
 
 /// Many transfers from the caller's wallet, or many deposits by the bank.

@@ -1,15 +1,12 @@
 //! Owns a batch as one JSON object: read whole, handed in at once, answered in one piece.
 //!
 //! Never: more of an array than is asked for in memory, or a worker thread held for all of it.
-//! Bounds: `batch_bytes_max` a body that comes within the body timeout, [`SUBMISSIONS_MAX`]
+//! Bounds: those of [`Incoming`](super::incoming::Incoming) for the body, [`SUBMISSIONS_MAX`]
 //! operations, [`BODIES_MAX`](super::BODIES_MAX) of them at a time.
 
-use std::time::Duration;
-
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{LengthLimitError, Limited};
 use ledger::{
     Batch, BatchKey, BatchMode, BatchOutcome, BatchRefusal, Fingerprint, IdempotencyKey,
     LedgerError, Outcome, Rejection, SUBMISSIONS_MAX, Submission,
@@ -20,13 +17,9 @@ use serde_json::value::RawValue;
 use super::{OPERATIONS_A_TURN, read, write};
 use crate::api::{digits, json};
 use crate::auth::Caller;
-use crate::body::{discard, read_whole};
 use crate::idempotency::Replayed;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
-
-/// When it is worth trying again, for who finds all places taken.
-const PLACE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A batch as it is written. [`BatchBody`](super::describe::BatchBody) describes it.
 #[derive(Debug, serde::Deserialize)]
@@ -105,18 +98,17 @@ pub(super) async fn answer(
     key: Option<IdempotencyKey>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let too_many = |whose, max| {
-        let detail =
-            format!("at most {max} batches of {whose} at a time; nothing was done, try again");
-        Problem::new(Code::Overloaded).detail(detail).retry_after(PLACE_RETRY_AFTER)
-    };
+    let too_many =
+        |whose, max| super::too_many(format!("at most {max} batches of {whose} at a time"));
     let turn = state.batches.turn(caller.user.id);
     let _turn = turn.ok_or_else(|| too_many("one user", super::BODIES_PER_USER_MAX))?;
-    let place = tokio::time::timeout(super::PLACE_WAIT_MAX, state.batches.bodies.acquire()).await;
+    // The place is for a body that has come: who sends slowly keeps it from nobody.
+    let body = state.batches.incoming.read(body).await?;
+    let place = tokio::time::timeout(super::PLACE_WAIT_MAX, state.batches.places.acquire()).await;
     let place = place.ok().and_then(Result::ok);
     let _place = place.ok_or_else(|| too_many("all users together", super::BODIES_MAX))?;
-    let body = whole(state, body).await?;
-    let Form { mode, submissions, refused, key } = read_form(state, caller, key, &body).await?;
+    let Form { mode, submissions, refused, key } =
+        read_form(state, caller, key, &body.bytes).await?;
     drop(body);
     let outcome = if submissions.is_empty() && key.is_none() {
         BatchOutcome::new(Ok(Vec::new()))
@@ -139,33 +131,6 @@ pub(super) async fn answer(
         Err(BatchRefusal::Operation { index, rejection }) => {
             Err(Problem::from(rejection).index(index).replayed(replayed))
         }
-    }
-}
-
-/// Reads the body, within this route's own bounds.
-async fn whole(state: &AppState, mut body: Body) -> Result<Bytes, Problem> {
-    let limit = state.config.batch_bytes_max;
-    let too_large = || {
-        let detail = format!(
-            "the body of a batch has at most {limit} bytes; send more as JSON Lines, or in parts"
-        );
-        Problem::new(Code::BodyTooLarge).detail(detail)
-    };
-    if axum::body::HttpBody::size_hint(&body).lower() > limit as u64 {
-        discard(body).await;
-        return Err(too_large());
-    }
-    let whole = read_whole(Limited::new(&mut body, limit));
-    match tokio::time::timeout(state.config.body_timeout_seconds, whole).await {
-        Ok(Ok(whole)) => Ok(whole),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            discard(body).await;
-            Err(too_large())
-        }
-        Ok(Err(_)) => {
-            Err(Problem::new(Code::MalformedRequest).detail("the body broke off or is malformed"))
-        }
-        Err(_) => Err(Problem::new(Code::RequestTimeout)),
     }
 }
 
