@@ -16,6 +16,7 @@ use crate::auth::{Auth, Expiry, Sessions};
 use crate::busy_poll::BusyPoll;
 use crate::config::Serve;
 use crate::money::Teller;
+use crate::statement::Downloads;
 use crate::telemetry::Metrics;
 
 /// What every handler sees. A clone is a pointer.
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) teller: Teller,
     /// The room that batches have.
     pub(crate) batches: Batches,
+    /// The statements that are being downloaded.
+    pub(crate) downloads: Downloads,
     /// The checkpoint that everybody may ask for.
     pub(crate) last_checkpoint: LastCheckpoint,
     /// The options; the currency is in `config.place`.
@@ -88,6 +91,7 @@ impl AppState {
             ledger,
             people,
             batches: Batches::new(&config),
+            downloads: Downloads::new(),
             last_checkpoint: LastCheckpoint::default(),
             config,
             metrics,

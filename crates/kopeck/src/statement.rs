@@ -3,21 +3,30 @@
 //! Never: more than a page in memory, or an end that looks whole when it is not: a failure on the way
 //! breaks the connection off. Every page after the first starts where the one before it ended, and
 //! operations never change: so the download is the state at its beginning, whatever happens
-//! meanwhile. Bounds: [`ENTRIES_A_PAGE`].
+//! meanwhile. Bounds: [`ENTRIES_A_PAGE`]; [`DOWNLOADS_PER_USER_MAX`].
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{Days, NaiveDate};
 use futures_util::stream;
-use ledger::{Entry, Ledger, LedgerError, OperationId, Page, Statement, Timestamp, WalletId};
+use ledger::{
+    Entry, Ledger, LedgerError, OperationId, Page, Statement, Timestamp, User, UserId, WalletId,
+};
 
 use crate::problem::{Code, Problem};
+use crate::turns::{Turn, Turns};
 
 const ENTRIES_A_PAGE: usize = 500;
+/// Downloads of one user at a time, of the pages and of the API together; more are refused
+/// (`overloaded`).
+const DOWNLOADS_PER_USER_MAX: usize = 16;
+/// When it is worth trying again, for who has so many.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The media type of CSV.
 pub(crate) const CSV: &str = "text/csv; charset=utf-8";
@@ -86,6 +95,16 @@ fn start_of(day: NaiveDate) -> Timestamp {
     Timestamp::from_micros(day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros())
 }
 
+/// How many downloads each user has.
+#[derive(Debug)]
+pub(crate) struct Downloads(Turns<UserId>);
+
+impl Downloads {
+    pub(crate) fn new() -> Self {
+        Self(Turns::new())
+    }
+}
+
 /// A wallet's history that is about to be downloaded.
 pub(crate) struct Download {
     ledger: Arc<dyn Ledger>,
@@ -93,17 +112,27 @@ pub(crate) struct Download {
     period: Period,
     /// What is read already.
     page: Statement,
+    /// The user's turn, which ends with the download.
+    _turn: Turn<UserId>,
 }
 
 impl Download {
     /// Reads the first page, so that what can be refused is refused with a status.
     pub(crate) async fn open(
         ledger: &Arc<dyn Ledger>,
-        wallet: WalletId,
+        downloads: &Downloads,
+        user: &User,
         period: Period,
-    ) -> Result<Self, LedgerError> {
+    ) -> Result<Self, Problem> {
+        let turn = downloads.0.take(user.id, DOWNLOADS_PER_USER_MAX).ok_or_else(|| {
+            let detail = format!(
+                "at most {DOWNLOADS_PER_USER_MAX} downloads of one user at a time; try again"
+            );
+            Problem::new(Code::Overloaded).detail(detail).retry_after(RETRY_AFTER)
+        })?;
+        let wallet = user.wallet;
         let page = read(&**ledger, wallet, None).await?;
-        Ok(Self { ledger: Arc::clone(ledger), wallet, period, page })
+        Ok(Self { ledger: Arc::clone(ledger), wallet, period, page, _turn: turn })
     }
 
     /// The answer. `write` makes bytes of some entries, newest first; what it is given first is what

@@ -15,7 +15,8 @@ use crate::statement::{CSV, Download, JSON_LINES, Period};
 /// The caller's history as CSV (RFC 4180), newest first.
 ///
 /// UTF-8 with a header row, without a byte order mark. In `details`, an apostrophe stands before
-/// whatever a spreadsheet could take for a formula; JSON Lines has the text as it is.
+/// whatever a spreadsheet could take for a formula; JSON Lines has the text as it is. At most 16 downloads
+/// of one user at a time: one more is refused with `overloaded`.
 #[utoipa::path(
     get, path = "/api/statement.csv", tag = "wallet", security(("session" = [])),
     params(
@@ -38,7 +39,7 @@ pub(super) async fn csv(
 }
 
 /// The caller's history as JSON Lines, newest first: an operation a line, as `/api/wallet` has it,
-/// with the currency.
+/// with the currency. At most 16 downloads of one user at a time: one more is refused with `overloaded`.
 #[utoipa::path(
     get, path = "/api/statement.jsonl", tag = "wallet", security(("session" = [])),
     params(
@@ -67,7 +68,7 @@ async fn download(
     format: Format,
 ) -> Result<Response, Problem> {
     let period = Period::parse(query.as_deref().unwrap_or_default())?;
-    let download = Download::open(&state.ledger, caller.user.wallet, period).await?;
+    let download = Download::open(&state.ledger, &state.downloads, &caller.user, period).await?;
     let currency = state.ledger.currency();
     let (media_type, ending) = match format {
         Format::Csv => (CSV, "csv"),

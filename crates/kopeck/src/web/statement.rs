@@ -15,7 +15,6 @@ use super::errors;
 use super::language::Language;
 use super::visit::Visit;
 use super::wallet_words::WalletWords;
-use crate::problem::Problem;
 use crate::sheet::{Cell, Sheet};
 use crate::state::AppState;
 use crate::statement::{CSV, Download, Period};
@@ -37,10 +36,10 @@ const HEADINGS: [&str; 7] = [
 /// `GET /statement.csv`.
 pub(crate) async fn csv(State(state): State<AppState>, visit: Visit) -> Response {
     let Some(caller) = visit.caller.clone() else { return Redirect::to("/login").into_response() };
-    let wallet = caller.user.wallet;
-    let download = match Download::open(&state.ledger, wallet, Period::default()).await {
+    let (ledger, downloads) = (&state.ledger, &state.downloads);
+    let download = match Download::open(ledger, downloads, &caller.user, Period::default()).await {
         Ok(download) => download,
-        Err(error) => return errors::page_instead(Problem::from(error), &visit.headers),
+        Err(problem) => return errors::page_instead(problem, &visit.headers),
     };
     let language = visit.language;
     download.answer(CSV, "csv", move |entries, is_first| {

@@ -188,6 +188,37 @@ async fn keys_of_lines_and_deposits_of_the_bank() {
     assert_eq!(anna.client.balance().await, "13.00");
 }
 
+#[tokio::test]
+async fn sixteen_imports_of_one_user_at_a_time() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let boris = service.sign_up_with("boris", "100").await;
+    let mut imports = Vec::new();
+    for _ in 0..16 {
+        imports.push(Import::begin(&anna.client).await);
+    }
+    let one_more = async |client: &Client| {
+        let request = client.request("POST", BATCH).header("content-type", LINES);
+        client.send(request.body(pay(1, "1"))).await
+    };
+    let refused = one_more(&anna.client).await.expect_problem(503, "overloaded");
+    let detail = "at most 16 imports of one user at a time; nothing was done, try again";
+    assert_eq!(refused.body["detail"], detail);
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(anna.client.balance().await, "100.00");
+    one_more(&boris.client).await.expect_ok();
+    let mut ended = imports.pop().unwrap();
+    ended.end();
+    assert_eq!(ended.next().await, None);
+    // When the service is done with it, is up to the machine.
+    let start = std::time::Instant::now();
+    while one_more(&anna.client).await.status != 200 {
+        assert!(start.elapsed() < SOON, "the turn is not given back");
+    }
+    imports[0].send(pay(1, "1")).await;
+    imports[0].expect(0, "OK", None).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_thousand_lines() {
     const COUNT: u64 = 20_000;

@@ -107,6 +107,43 @@ async fn a_long_statement_is_whole_and_has_no_operation_of_later() {
     assert_eq!(ids, (1..=1_201).rev().collect::<Vec<u64>>());
 }
 
+/// A download that nobody reads goes on for as long as more does not fit in the sockets.
+#[tokio::test]
+async fn sixteen_downloads_of_one_user_at_a_time() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "1000").await;
+    let boris = service.sign_up("boris").await;
+    // Far more than sockets take: what has gone into them is over for the service.
+    let pay = json!({"wallet_id": boris.wallet, "amount": "0.01", "details": "д".repeat(200)});
+    let batch = json!({"mode": "atomic", "operations": vec![pay; 8_192]});
+    for _ in 0..4 {
+        anna.client.post("/api/transfers/batch", &batch).await.expect_ok();
+    }
+    let mut held = Vec::new();
+    for path in
+        ["/api/statement.csv", "/api/statement.jsonl", "/statement.csv"].iter().cycle().take(16)
+    {
+        let response = anna.client.request("GET", path).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        held.push(response);
+    }
+    let path = "/api/statement.jsonl?from=2999-01-01";
+    let refused = anna.client.get(path).await.expect_problem(503, "overloaded");
+    let detail = "at most 16 downloads of one user at a time; try again";
+    assert_eq!(refused.body["detail"], detail);
+    assert_eq!(refused.header("retry-after"), "1");
+    let page = anna.client.get("/statement.csv").await;
+    assert_eq!((page.status, page.header("retry-after")), (503, "1"));
+    assert!(page.header("content-type").starts_with("text/html"), "{:?}", page.headers);
+    boris.client.get(path).await.expect_ok();
+    drop(held);
+    // When the service sees that they are gone, is up to the machine.
+    let start = std::time::Instant::now();
+    while anna.client.get(path).await.status != 200 {
+        assert!(start.elapsed().as_secs() < 60, "the turns are not given back");
+    }
+}
+
 #[tokio::test]
 async fn a_period_is_told_in_days() {
     let service = Service::start();

@@ -2,9 +2,9 @@
 //!
 //! Never: a decision (the ledger decides), or a body that the edge has read: this route reads its own,
 //! after the caller is known. Bounds: [`BODIES_PER_USER_MAX`] whole batches of one user at a time from
-//! their first byte, [`BODIES_MAX`] in all from their last; the bytes that [`Incoming`] grants; of what
-//! may wait for the ledger, batches take half at most, so that single requests find room beside any
-//! import.
+//! their first byte, [`BODIES_MAX`] in all from their last; the bytes that [`Incoming`] grants;
+//! [`IMPORTS_PER_USER_MAX`] imports of one user; of what may wait for the ledger, batches take half at
+//! most, so that single requests find room beside any import.
 
 pub(super) mod describe;
 mod incoming;
@@ -42,6 +42,9 @@ const BODIES_MAX: usize = 64;
 /// Of one user so many, from their first byte on; more are refused (`overloaded`).
 pub(crate) const BODIES_PER_USER_MAX: usize = 16;
 
+/// Bodies of lines of one user that are read at a time; more are refused (`overloaded`).
+const IMPORTS_PER_USER_MAX: usize = 16;
+
 /// How long a whole batch waits for room for its bytes, and then for a place, before it is refused with 503.
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -61,6 +64,7 @@ pub(crate) struct Batches {
     incoming: Incoming,
     places: Semaphore,
     by_user: Turns<UserId>,
+    imports: Turns<UserId>,
     room: Arc<Semaphore>,
     room_operations: usize,
 }
@@ -78,6 +82,7 @@ impl Batches {
             ),
             places: Semaphore::new(BODIES_MAX),
             by_user: Turns::new(),
+            imports: Turns::new(),
             room: Arc::new(Semaphore::new(room_operations)),
             room_operations,
         }
@@ -87,6 +92,11 @@ impl Batches {
     /// all the places.
     fn turn(&self, user: UserId) -> Option<Turn<UserId>> {
         self.by_user.take(user, BODIES_PER_USER_MAX)
+    }
+
+    /// A user's turn with one more body of lines: a connection each, so nobody takes all of those either.
+    fn import(&self, user: UserId) -> Option<Turn<UserId>> {
+        self.imports.take(user, IMPORTS_PER_USER_MAX)
     }
 
     /// Waits for room for so many operations, first come, first served. Dropped, it is free again.
@@ -121,7 +131,8 @@ fn too_many(what: String) -> Problem {
 /// each line comes a line of the answer, in order and with its `index` (blank lines do not count),
 /// while the request is still being sent: read while you send, or both sides wait. Where the answer
 /// ends early, its last line has the `status` `ended`, the reason's `code`, and the `index` of the
-/// first line of which nothing was done and nothing said.
+/// first line of which nothing was done and nothing said. At most 16 imports of one user at a time, each
+/// until its answer has ended: one more is refused with `overloaded`.
 #[utoipa::path(
     post, path = "/api/transfers/batch", tag = "money", security(("session" = [])),
     request_body(description = "The operations", content(
@@ -160,6 +171,9 @@ pub(super) async fn batch(
         );
         return Err(Problem::new(Code::IdempotencyKeyMisplaced).detail(detail));
     }
+    let turn = state.batches.import(caller.user.id).ok_or_else(|| {
+        too_many(format!("at most {IMPORTS_PER_USER_MAX} imports of one user at a time"))
+    })?;
     let expects_word = headers.contains_key(header::EXPECT);
-    Ok(stream::answer(state, caller, request.into_body(), expects_word).await)
+    Ok(stream::answer(state, caller, turn, request.into_body(), expects_word).await)
 }

@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures_util::{FutureExt, stream};
-use ledger::{Batch, BatchMode, BatchOutcome, LedgerError, Outcome, Submission};
+use ledger::{Batch, BatchMode, BatchOutcome, LedgerError, Outcome, Submission, UserId};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinHandle;
 
@@ -23,6 +23,7 @@ use crate::auth::Caller;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
 use crate::statement::JSON_LINES;
+use crate::turns::Turn;
 
 /// Operations that are handed in at once, at most.
 const CHUNK_OPERATIONS_MAX: usize = 1_024;
@@ -63,12 +64,15 @@ struct Import {
     stopped: Option<Option<Problem>>,
     stopping: watch::Receiver<bool>,
     said_end: bool,
+    /// The user's turn, which ends with the answer.
+    _turn: Turn<UserId>,
 }
 
 /// Answers a body of lines while it comes.
 pub(super) async fn answer(
     state: AppState,
     caller: Caller,
+    turn: Turn<UserId>,
     body: Body,
     expects_word: bool,
 ) -> Response {
@@ -76,7 +80,8 @@ pub(super) async fn answer(
     let stopping = state.stopping.subscribe();
     let in_flight = VecDeque::with_capacity(CHUNKS_MAX);
     let (index, stopped, said_end) = (0, None, false);
-    let mut import = Import { state, caller, lines, index, in_flight, stopped, stopping, said_end };
+    let mut import =
+        Import { state, caller, lines, index, in_flight, stopped, stopping, said_end, _turn: turn };
     if expects_word {
         // Who sends `Expect: 100-continue` is told to go on when the body is read, but only before
         // the answer has begun.
