@@ -2,7 +2,8 @@
 //! and the field.
 //!
 //! Never: one of axum's own plain-text refusals; a body that is a list where an object is meant.
-//! Bounds: the edge has read the body whole and bounded it.
+//! Bounds: the edge has read the body whole and bounded it; one of more than [`EXPLAINED_BYTES_MAX`] is
+//! read once, whatever is wrong with it.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -12,6 +13,10 @@ use serde::de::IgnoredAny;
 
 use crate::body::read_whole;
 use crate::problem::{Code, Problem};
+
+/// What is wrong with a longer text is told from its first reading alone: each further one would hold up
+/// everybody on the same thread for as long again.
+const EXPLAINED_BYTES_MAX: usize = 262_144;
 
 /// A body that says it is JSON.
 #[derive(Debug)]
@@ -73,7 +78,7 @@ fn malformed(what: &str, error: &serde_json::Error) -> Problem {
     Problem::new(Code::MalformedJson).detail(format!("{error} of {what}"))
 }
 
-/// Finds out what is wrong. Only here is a body read more than once.
+/// Finds out what is wrong. Only here is a body read more than once, if it is not too long for that.
 fn explain<'b, T: Deserialize<'b>>(
     what: &'static str,
     text: &'b str,
@@ -82,7 +87,8 @@ fn explain<'b, T: Deserialize<'b>>(
     if !error.is_data() {
         return malformed(what, error);
     }
-    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
+    let is_read_again = text.len() <= EXPLAINED_BYTES_MAX;
+    if is_read_again && let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
         return malformed(what, &error);
     }
     let message = error.to_string();
@@ -98,6 +104,12 @@ fn explain<'b, T: Deserialize<'b>>(
         }
     }
     // The value itself is left out of the answer: it may be a password.
+    if !is_read_again {
+        let (line, column) = (error.line(), error.column());
+        return Problem::new(Code::WrongType).detail(format!(
+            "a value is not of the type that the documentation gives, at line {line} column {column} of {what}"
+        ));
+    }
     let mut reader = serde_json::Deserializer::from_str(text);
     let field = serde_path_to_error::deserialize::<_, T>(&mut reader).err();
     let field = field.map(|error| error.path().to_string()).unwrap_or_default();
@@ -225,6 +237,35 @@ mod tests {
                 assert!(detail.ends_with(&format!(" of {what}")), "{detail}");
             }
         }
+    }
+
+    #[test]
+    fn a_long_text_is_read_once() {
+        let check =
+            |start: &str, end: &str, long: (&str, Option<&str>), short: (&str, Option<&str>)| {
+                for (bytes, expected) in [(EXPLAINED_BYTES_MAX + 1, long), (1_000, short)] {
+                    let padding = " ".repeat(bytes - start.len() - end.len());
+                    let text = format!("{start}{padding}{end}");
+                    let problem = read_text::<TransferBody<'_>>("the body", &text).unwrap_err();
+                    assert_eq!((problem.code(), problem.field_name()), expected, "{start}{end}");
+                    if expected == ("wrong_type", None) {
+                        let detail = problem.detail_text();
+                        assert!(detail.contains(" at line 1 column "), "{detail}");
+                        assert!(detail.ends_with(" of the body"), "{detail}");
+                        assert!(!detail.contains("secret"), "{detail}");
+                    }
+                }
+            };
+        let wrong = "{\"wallet_id\": 2, \"details\": [\"secret\"";
+        check(wrong, "], \"amount\": 1}", ("wrong_type", None), ("wrong_type", Some("details")));
+        // Only a second reading tells that there is more wrong behind it.
+        check(wrong, "], nonsense", ("wrong_type", None), ("malformed_json", None));
+        let unknown = ("unknown_field", Some("x"));
+        check("{\"x\": 1", "}", unknown, unknown);
+        let missing = ("missing_field", Some("amount"));
+        check("{\"wallet_id\": 2", "}", missing, missing);
+        let malformed = ("malformed_json", None);
+        check("{\"wallet_id\": 2, ", "nonsense}", malformed, malformed);
     }
 
     #[test]
