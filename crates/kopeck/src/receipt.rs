@@ -5,8 +5,8 @@
 //! writing gives: a field more, less or twice is refused, and so is an amount of another text.
 
 use ledger::{
-    Amount, Checkpoint, Currency, Details, ExternalId, Hash, OperationId, OperationKind, Receipt,
-    Record, Timestamp, WalletId,
+    Amount, Checkpoint, Currency, Details, ExternalId, Hash, ID_MAX, OperationId, OperationKind,
+    Receipt, Record, Timestamp, WalletId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -115,6 +115,9 @@ impl CheckpointText {
 
     fn parse(&self) -> Result<Checkpoint, NotAReceipt> {
         let root = unhex(&self.root).ok_or(NotAReceipt::Value("root"))?;
+        if self.operations > ID_MAX {
+            return Err(NotAReceipt::Value("operations"));
+        }
         Ok(Checkpoint { operations: self.operations, root })
     }
 }
@@ -268,6 +271,15 @@ mod tests {
             assert!(ReceiptText::read(&changed).is_err(), "{changed}");
         }
         assert!(CheckpointText::read("{\"operations\": 1, \"root\": \"ab\"}").is_err());
+        let checkpoint = |operations: u64| {
+            let text = CheckpointText::from(Checkpoint { operations, root: [1; 32] });
+            CheckpointText::read(&serde_json::to_string(&text).unwrap())
+        };
+        assert!(checkpoint(ID_MAX).is_ok());
+        for absurd in [ID_MAX + 1, 1 << 63, u64::MAX] {
+            let refused = checkpoint(absurd);
+            assert!(matches!(refused, Err(NotAReceipt::Value("operations"))), "{absurd}");
+        }
     }
 
     /// The example of docs/data-file.md, as it stands there.

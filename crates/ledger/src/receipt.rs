@@ -1,12 +1,13 @@
 //! Owns the proof that an operation is in the book, which anybody can verify without the book.
 //!
 //! Never: a balance, a key, or another operation's facts: only hashes of them. Bounds: one hash for
-//! each doubling of the book's size.
+//! each doubling of the book's size, which is at most [`ID_MAX`].
 
 use ct_merkle::{HashableLeaf, InclusionProof, RootHash};
 use sha2::Sha256;
 use sha2::digest::Update;
 
+use crate::ID_MAX;
 use crate::chain::{Hash, Link, Record, encode_leaf, node_hash, root_of};
 
 /// What the whole book was at some moment, in one hash. Whoever keeps one can tell later whether
@@ -43,6 +44,12 @@ pub enum ReceiptError {
         /// How many the checkpoint covers.
         operations: u64,
     },
+    /// The checkpoint is of more operations than a book can have.
+    #[error("no book has {operations} operations")]
+    NoSuchBook {
+        /// How many the checkpoint covers.
+        operations: u64,
+    },
     /// The hashes do not lead to the checkpoint's root.
     #[error(
         "the receipt does not lead to the checkpoint: the operation is not in that book as it stands here"
@@ -66,6 +73,10 @@ impl Receipt {
         let operation = self.record.operation.get();
         if operation > operations {
             return Err(ReceiptError::NotCovered { operation, operations });
+        }
+        // Where a tree's places cannot be counted in 64 bits, the library may panic or never end.
+        if operations > ID_MAX {
+            return Err(ReceiptError::NoSuchBook { operations });
         }
         let mut leaf = Vec::new();
         encode_leaf(self.previous, &self.record, &mut leaf);

@@ -164,6 +164,15 @@ async fn a_receipt_is_verified_offline_and_against_what_was_published() {
         assert_eq!(verify(&[&text_file("nothing", nothing)]).0, 1);
     }
     assert_eq!(verify(&["missing"]).0, 1);
+    // As many operations as no book has.
+    let text = std::fs::read_to_string(&then).unwrap();
+    for operations in [u64::MAX, u64::MAX - 1, 1 << 63, 1 << 53] {
+        let to = format!("\"operations\":{operations}");
+        let absurd = text.replace("\"operations\":2", &to);
+        assert_ne!(absurd, text);
+        let (status, said) = verify(&[&text_file("absurd", &absurd)]);
+        assert!(status == 1 && said.contains("`operations` holds what no book does"), "{said}");
+    }
     // Through a pipe.
     let mut command = kopeck(home.path());
     command.args(["verify-receipt", "-", "--checkpoint", &published]);

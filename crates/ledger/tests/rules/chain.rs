@@ -3,8 +3,8 @@
 
 use ledger::{
     Amount, BLOCK_OPERATIONS, Balance, Block, Chain, Checkpoint, Currency, Details, ExternalId,
-    Hash, Link, Nodes, OperationId, OperationKind, Receipt, ReceiptError, Record, Side, Timestamp,
-    Transfer, WalletId, link_after, root_of, tree_path, tree_root,
+    Hash, ID_MAX, Link, Nodes, OperationId, OperationKind, Receipt, ReceiptError, Record, Side,
+    Timestamp, Transfer, WalletId, link_after, root_of, tree_path, tree_root,
 };
 use proptest::prelude::*;
 
@@ -126,6 +126,18 @@ fn nothing_else_is_proven() {
     later.checkpoint.operations = 299;
     let not_covered = ReceiptError::NotCovered { operation: 300, operations: 299 };
     assert_eq!(later.verify(), Err(not_covered));
+}
+
+/// A forger may write any number: the greatest that a book can have is verified like any other.
+#[test]
+fn a_book_of_more_operations_than_there_can_be_is_refused_at_once() {
+    let mut forged = receipt(300, 700, &chain_of(700));
+    forged.checkpoint.operations = ID_MAX;
+    assert_eq!(forged.verify(), Err(ReceiptError::DoesNotLeadToRoot));
+    for operations in [ID_MAX + 1, 1 << 63, u64::MAX - 1, u64::MAX] {
+        forged.checkpoint.operations = operations;
+        assert_eq!(forged.verify(), Err(ReceiptError::NoSuchBook { operations }));
+    }
 }
 
 #[test]
