@@ -1,12 +1,16 @@
-//! Owns every refusal that a rule can give, in order of precedence.
+//! Owns every refusal that a rule can give.
 //!
 //! Never: an infrastructure failure (that is a [`LedgerError`](crate::LedgerError)), an HTTP status,
-//! a text for a person. Bounds: the variants are all there are; when several hold, the first wins.
+//! a text for a person. Bounds: the variants are all there are; when several hold, one is given.
 
 /// A business refusal, decided before any write. Nothing has changed when one is given.
 ///
-/// The order of the variants is the order of precedence: of several that hold, the one listed first
-/// is given. Codes are stable: they are part of the API.
+/// Of several that hold, the one that is come to first is given. Who asks is looked at before all else
+/// ([`NotTheBank`](Self::NotTheBank)); then the form, which whoever takes the request reads before the
+/// ledger is asked: the amount, the details, the external id, and a wallet's number that no wallet can
+/// have ([`WalletNotFound`](Self::WalletNotFound)); then the key and the external id, as used before;
+/// and what the book says last. Within each of these, the order of the variants is kept.
+/// Codes are stable: they are part of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum Rejection {
     /// A deposit was asked for by someone who is not the bank.
@@ -63,7 +67,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// Every refusal, in order of precedence.
+    /// Every refusal.
     pub const ALL: [Self; 15] = [
         Self::NotTheBank,
         Self::IdempotencyKeyReused,

@@ -84,7 +84,8 @@ pub(super) fn bound_amounts(description: &mut utoipa::openapi::OpenApi, currency
 pub(super) struct KeyParameter {
     /// A name for this request, chosen before its first try: a random UUID, say. Sent again with the
     /// same key, the same request gets the recorded answer and changes nothing; another request is
-    /// refused. Kept for 24 hours or longer, apart for each user.
+    /// refused. Kept for 24 hours or longer, apart for each user; those of sign-ups, where nobody is a
+    /// user yet, are of one kind for everybody, so let them be random.
     #[param(
         rename = "Idempotency-Key",
         required = false,
