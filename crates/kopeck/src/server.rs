@@ -1,8 +1,8 @@
 //! Owns the sockets: accepting, bounding and serving connections, and stopping.
 //!
 //! Never: what is asked or answered. Bounds: `connections_max` connections, or as many as there may be
-//! open files for, of them `connections_per_address_max` from one address; a head of [`HEAD_BYTES_MAX`] that comes within
-//! the header timeout; an answer of which something is taken within the answer timeout, again and
+//! open files for, of them `connections_per_address_max` from one address; a head of [`HEAD_BYTES_MAX`]
+//! that comes within the header timeout; an answer of which something is taken within the answer timeout, again and
 //! again; a stop that takes at most the shutdown time. HTTP/1.1 only: the header
 //! timeout runs from a connection's first moment, which sniffing for HTTP/2 would not allow.
 

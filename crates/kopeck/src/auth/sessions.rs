@@ -1,8 +1,8 @@
 //! Owns who is logged in: sessions in the store, and a cache of them in front of it.
 //!
 //! Never: a token kept, or a closed session found. Bounds: `capacity` sessions in memory (the
-//! store has them all, of each user the newest); a session is written once when opened, once when closed, and noted as used
-//! at most once every [`TOUCH_EVERY_MAX`], or four times within the idle time if that is shorter.
+//! store has them all, of each user the newest); a session is written once when opened, once when closed,
+//! and noted as used at most once every [`TOUCH_EVERY_MAX`], or four times within the idle time if that is shorter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

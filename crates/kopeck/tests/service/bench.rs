@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{BANK_EMAIL, BANK_PASS, Service, kopeck};
+use crate::harness::{BANK_EMAIL, BANK_PASS, Service, in_home, kopeck};
 
 /// Runs it; it must end well and say what it found as JSON.
 fn bench(mut command: Command, arguments: &[&str]) -> Value {
@@ -140,11 +140,13 @@ fn the_engine_is_measured_alone_and_kept_data_are_used_again() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("other sizes"));
 }
 
-/// Measures, until somebody ends it, with a server on data that are kept or not.
+/// Measures, until somebody ends it, with a server on data that are kept or not. A SIGHUP ends it, also where
+/// whoever runs the tests ignores it, as `nohup` does.
 fn long_bench(home: &Path, keep: &[&str]) -> Child {
     let few =
-        ["bench", "--rounds", "1", "--seconds", "600", "--wallets", "10", "--connections", "1"];
-    let mut command = kopeck(home);
+        ["bench", "--rounds", "1", "--seconds", "120", "--wallets", "10", "--connections", "1"];
+    let mut command = in_home(Command::new("env"), home);
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_kopeck")]);
     command.args(few).args(["--work-dir", "work"]).args(keep);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }

@@ -240,7 +240,8 @@ pub(crate) fn kopeck(home: &Path) -> Command {
     in_home(Command::new(env!("CARGO_BIN_EXE_kopeck")), home)
 }
 
-fn in_home(mut command: Command, home: &Path) -> Command {
+/// With nothing of this process's environment but what it is found by.
+pub(crate) fn in_home(mut command: Command, home: &Path) -> Command {
     command.current_dir(home).env_clear();
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
