@@ -122,7 +122,7 @@ pub trait People: Send + Sync {
     fn set_password(&self, user: UserId, password_hash: String) -> Pending<()>;
 
     /// Opens a session. Of the user's others, those that were longest not used are closed where there are
-    /// more than [`SESSIONS_PER_USER_MAX`]; the answer says which.
+    /// more than [`SESSIONS_PER_USER_MAX`], first those that were never noted as used; the answer says which.
     fn open_session(&self, session: Session) -> Pending<Vec<TokenHash>>;
 
     /// Finds a session and its user.

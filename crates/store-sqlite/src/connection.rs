@@ -4,7 +4,6 @@
 //! programs that hold the file, [`BUSY_WAIT_MAX`].
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -116,11 +115,7 @@ pub(crate) fn connect_to_read(file: &Path) -> Result<Connection, OpenError> {
 /// having synced, one that halted may have been told that a sync failed, and nobody may be told of what a
 /// power cut could still take back. Before SQLite opens the file.
 pub(crate) fn make_durable(file: &Path, found: Found) -> Result<(), OpenError> {
-    match rewrite(file, found) {
-        // Whoever overwrites needs room on some file systems.
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
-        written => written.map_err(|error| OpenError::Unusable { path: file.to_owned(), error }),
-    }
+    rewrite(file, found).map_err(|error| OpenError::Unusable { path: file.to_owned(), error })
 }
 
 /// Moves what the log has into the data file, unless there is no room for it, or another program, a backup

@@ -138,12 +138,14 @@ pub(crate) fn open_session(
     if closed == 0 {
         return Ok(Vec::new());
     }
+    // First those that were never noted as used since they were opened: else somebody who logs in again and again
+    // would close a session that is in use all the time, which is noted every few minutes only.
     let mut close = connection.prepare_cached(
         "DELETE FROM session WHERE token_hash IN (
                  SELECT token_hash FROM (
                      SELECT token_hash, seen_us, opened_us FROM session
                      WHERE user_id = ?1 AND token_hash <> ?2 LIMIT ?3)
-                 ORDER BY seen_us, opened_us LIMIT ?4)
+                 ORDER BY seen_us > opened_us, seen_us, opened_us LIMIT ?4)
              RETURNING token_hash",
     )?;
     let mut rows =

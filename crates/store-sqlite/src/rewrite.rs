@@ -29,19 +29,35 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// ones, for which the older was passed over: those are read from the log, and copied later.)
 pub(crate) fn rewrite(file: &Path, found: Found) -> io::Result<()> {
     let Some(log) = open(&beside(file, "-wal"))? else { return Ok(()) };
-    let written = write_again(&log);
-    // Also where there was no room: nobody may be told of what was never synced.
-    log.sync_all()?;
-    written?;
+    settle(&log, write_again(&log))?;
     let copied = copied(&beside(file, "-shm"))?.min(found.frames);
     let Some(data) = open(file)?.filter(|_| copied > 0) else { return Ok(()) };
-    let mut page = vec![0; found.page_bytes];
-    for (number, at) in newest(&log, copied, found.page_bytes)? {
+    let newest = newest(&log, copied, found.page_bytes)?;
+    settle(&data, copy_again(&log, newest, &data, found.page_bytes))
+}
+
+/// Whoever writes over something needs room, on some file systems. Without it, what is there is synced all the
+/// same: nobody may be told of what was never synced.
+fn settle(file: &File, written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+        written => written?,
+    }
+    file.sync_all()
+}
+
+fn copy_again(
+    log: &File,
+    pages: BTreeMap<u32, u64>,
+    data: &File,
+    page_bytes: usize,
+) -> io::Result<()> {
+    let mut page = vec![0; page_bytes];
+    pages.into_iter().try_for_each(|(number, at)| {
         log.read_exact_at(&mut page, at)?;
         // Pages are counted from 1.
-        data.write_all_at(&page, u64::from(number - 1) * page.len() as u64)?;
-    }
-    data.sync_all()
+        data.write_all_at(&page, u64::from(number - 1) * page_bytes as u64)
+    })
 }
 
 /// The pages of the first frames, each with where its newest content stands in the log. An older one must never
@@ -198,6 +214,19 @@ mod tests {
             .unwrap();
         rewrite(&file);
         assert!(fs::metadata(&log).unwrap().modified().unwrap() > SystemTime::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn a_lack_of_room_is_passed_over_and_a_sync_that_fails_is_not() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let file = File::create(dir.path().join("file")).unwrap();
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        assert!(settle(&file, Err(full())).is_ok());
+        assert!(settle(&file, Err(io::Error::other("broken"))).is_err());
+        // What cannot be synced: a pipe.
+        let (pipe, _) = io::pipe().unwrap();
+        let pipe = File::from(std::os::fd::OwnedFd::from(pipe));
+        assert!(settle(&pipe, Ok(())).is_err() && settle(&pipe, Err(full())).is_err());
     }
 
     #[test]

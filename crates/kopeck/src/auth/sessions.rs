@@ -66,7 +66,10 @@ impl Sessions {
         for closed in self.people.open_session(session).await? {
             self.cache.insert(closed, None);
         }
-        self.cache.insert(token_hash, Some(Arc::new(Open::new(user, &session))));
+        // Unless others who logged in meanwhile have closed it already.
+        if self.cache.get(&token_hash).is_none() {
+            self.cache.insert(token_hash, Some(Arc::new(Open::new(user, &session))));
+        }
         Ok(token)
     }
 

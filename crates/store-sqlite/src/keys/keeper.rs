@@ -365,11 +365,12 @@ mod tests {
         let shelf = Arc::clone(&keeper.shelf);
         let working = std::thread::spawn(move || keeper.run());
         drop(taken);
-        while shelf.view().frozen.is_some() {
+        while shelf.view().frozen.is_some() && !working.is_finished() {
             std::thread::sleep(Duration::from_millis(1));
         }
         shelf.close();
         working.join().unwrap().unwrap();
+        assert!(shelf.view().frozen.is_none());
     }
 
     #[test]
