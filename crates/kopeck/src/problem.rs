@@ -17,6 +17,9 @@ use crate::auth::AuthError;
 use crate::idempotency::Replayed;
 use crate::money::MoneyError;
 
+/// When it is worth trying again, where there was too much to do.
+const OVERLOADED_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// The media type of every error.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -227,6 +230,11 @@ impl Problem {
         }))
     }
 
+    /// There is too much to do of what the detail says; soon there may be less.
+    pub(crate) fn overloaded(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Overloaded).detail(detail).retry_after(OVERLOADED_RETRY_AFTER)
+    }
+
     /// Says whether the same was answered before.
     pub(crate) fn replayed(mut self, replayed: bool) -> Self {
         self.0.replayed = replayed;
@@ -335,9 +343,9 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         let problem = Self::new(Code::of_ledger(&error));
         match &error {
-            LedgerError::Overloaded => problem
-                .detail("too many operations are waiting; nothing was done, try again")
-                .retry_after(Duration::from_secs(1)),
+            LedgerError::Overloaded => {
+                Self::overloaded("too many operations are waiting; nothing was done, try again")
+            }
             LedgerError::StorageFull => problem
                 .detail("the disk is full; nothing was done, try again when there is room")
                 .retry_after(Duration::from_secs(30)),

@@ -7,7 +7,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
@@ -25,8 +24,6 @@ const ENTRIES_A_PAGE: usize = 500;
 /// Downloads of one user at a time, of the pages and of the API together; more are refused
 /// (`overloaded`).
 const DOWNLOADS_PER_USER_MAX: usize = 16;
-/// When it is worth trying again, for who has so many.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The media type of CSV.
 pub(crate) const CSV: &str = "text/csv; charset=utf-8";
@@ -125,10 +122,9 @@ impl Download {
         period: Period,
     ) -> Result<Self, Problem> {
         let turn = downloads.0.take(user.id, DOWNLOADS_PER_USER_MAX).ok_or_else(|| {
-            let detail = format!(
+            Problem::overloaded(format!(
                 "at most {DOWNLOADS_PER_USER_MAX} downloads of one user at a time; try again"
-            );
-            Problem::new(Code::Overloaded).detail(detail).retry_after(RETRY_AFTER)
+            ))
         })?;
         let wallet = user.wallet;
         let page = read(&**ledger, wallet, None).await?;

@@ -12,12 +12,9 @@ use std::time::Instant;
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::connection::{beside, inspect_log_at_rest};
+use crate::connection::{BESIDE, beside, inspect_log_at_rest};
 use crate::copy::{self, CopyError, Done, Watch};
 use crate::directory;
-
-/// The endings of the files that SQLite keeps beside a data file, and reads when it opens one.
-const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// What to back up, and where to.
 #[derive(Debug, Clone, Copy)]

@@ -53,17 +53,12 @@ pub(crate) fn inspect_log(file: &Path) -> Result<Found, OpenError> {
 /// The same for whoever only reads: what is missing must not be passed over by a check or a backup
 /// either. The log of a directory in use is not judged, for it is written to; its engine did so.
 pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
-    let in_use = || {
-        let found = directory::is_in_use(data);
-        found.map_err(|error| OpenError::Unusable { path: data.to_owned(), error })
-    };
+    let unusable = |error| OpenError::Unusable { path: data.to_owned(), error };
+    let in_use = || directory::is_in_use(data).map_err(unusable);
     if in_use()? {
         return Ok(());
     }
-    let leftover = directory::leftover(data);
-    if let Some(leftover) =
-        leftover.map_err(|error| OpenError::Unusable { path: data.to_owned(), error })?
-    {
+    if let Some(leftover) = directory::leftover(data).map_err(unusable)? {
         return Err(OpenError::DataFileGone(leftover));
     }
     match inspect_log(&directory::file(data)) {
@@ -129,6 +124,10 @@ pub(crate) fn empty_log(connection: &Connection) -> Result<(), OpenError> {
         moved => Ok(moved?),
     }
 }
+
+/// The endings of the files that SQLite may keep beside a data file. One that is left over from another
+/// data file would be read as if it belonged to this one.
+pub(crate) const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// A file that SQLite keeps beside a data file, by its ending.
 pub(crate) fn beside(file: &Path, ending: &str) -> PathBuf {

@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::check::{CheckError, check_file};
 use crate::connection::{beside, connect_to_read};
-use crate::{OpenError, schema};
+use crate::{OpenError, directory, schema};
 
 /// Pages copied between two looks at the log and at whether the copy is still wanted.
 const PAGES_A_STEP: i32 = 1_024;
@@ -362,8 +362,7 @@ fn size_bytes(connection: &Connection) -> rusqlite::Result<u64> {
 /// A disk without room is told before anything is written: a running service may need the rest.
 fn check_room(file: &Path, needed_bytes: u64) -> Result<(), CopyError> {
     let path = folder(file);
-    let disk = rustix::fs::statvfs(path).map_err(|error| CopyError::io(path)(error.into()))?;
-    let available_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let available_bytes = directory::free_bytes(path).map_err(CopyError::io(path))?;
     if available_bytes >= needed_bytes {
         return Ok(());
     }

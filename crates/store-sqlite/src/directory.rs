@@ -71,6 +71,12 @@ pub(crate) fn is_in_use(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// How much room its disk has for somebody who is not root.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// The data file of a directory that need not be this process's.
 pub(crate) fn file(path: &Path) -> PathBuf {
     path.join(FILE)

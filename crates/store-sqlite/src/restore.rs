@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::backup::Partial;
-use crate::connection::beside;
+use crate::connection::{BESIDE, beside};
 use crate::copy::{self, CopyError, Done, Watch};
 use crate::directory::{self, Directory};
 use crate::schema;
@@ -26,10 +26,6 @@ pub struct Restore<'p> {
     /// have logged out since, or changed a password that somebody else knew.
     pub keep_sessions: bool,
 }
-
-/// The endings of the files that SQLite may keep beside a data file. One that is left over from
-/// another data file would be read as if it belonged to this one.
-const BESIDE: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 /// Restores a backup, brought to today's version. Blocks. When it returns, the data are checked,
 /// durable and in their place; when it fails, nothing of them is there.
@@ -64,9 +60,10 @@ fn make(restore: &Restore<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyError
 /// Anything of another data file: SQLite's files, or the files of its keys, which may remember
 /// refusals that the backup does not know of.
 fn left_over(file: &Path) -> Result<Option<PathBuf>, CopyError> {
-    let beside = BESIDE.map(|ending| beside(file, ending)).into_iter().find(|it| it.exists());
-    if beside.is_some() {
-        return Ok(beside);
+    let beside = BESIDE.map(|ending| beside(file, ending));
+    let found = [file.to_owned()].into_iter().chain(beside).find(|it| it.exists());
+    if found.is_some() {
+        return Ok(found);
     }
     let folder = copy::folder(file);
     for entry in fs::read_dir(folder).map_err(CopyError::io(folder))? {

@@ -195,29 +195,35 @@ impl SqliteStore {
     }
 
     async fn forget_ended(&self, ended: Ended) -> Result<(), LedgerError> {
-        let mut next = Some(Key::new());
-        while let Some(after) = next {
-            let found =
-                self.read(move |connection| forgetting::sessions(connection, &after, ended));
-            let Slice { old, after } = found.await?;
-            if !old.is_empty() {
-                self.write(PeopleWrite::ForgetSessions(old, ended)).await?;
-            }
-            next = after;
-        }
-        Ok(())
+        self.forget(
+            move |connection, after| forgetting::sessions(connection, after, ended),
+            |old| PeopleWrite::ForgetSessions(old, ended),
+        )
+        .await
     }
 
     async fn forget_sign_up_keys(&self) -> Result<(), LedgerError> {
         let window_us = i64::try_from(self.inner.key_window.as_micros()).unwrap_or(i64::MAX);
         let before = Timestamp::from_micros(now().micros().saturating_sub(window_us));
+        self.forget(
+            move |connection, after| forgetting::sign_up_keys(connection, after, before),
+            PeopleWrite::ForgetSignUpKeys,
+        )
+        .await
+    }
+
+    /// Looks for what is too old and deletes it, a slice after another.
+    async fn forget(
+        &self,
+        look: impl Fn(&Connection, &[u8]) -> rusqlite::Result<Slice> + Copy + Send + 'static,
+        write: impl Fn(Vec<Key>) -> PeopleWrite,
+    ) -> Result<(), LedgerError> {
         let mut next = Some(Key::new());
         while let Some(after) = next {
-            let found =
-                self.read(move |connection| forgetting::sign_up_keys(connection, &after, before));
-            let Slice { old, after } = found.await?;
+            let Slice { old, after } =
+                self.read(move |connection| look(connection, &after)).await?;
             if !old.is_empty() {
-                self.write(PeopleWrite::ForgetSignUpKeys(old)).await?;
+                self.write(write(old)).await?;
             }
             next = after;
         }

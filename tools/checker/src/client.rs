@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use reqwest::RequestBuilder;
 use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, RETRY_AFTER, SET_COOKIE};
 use serde::Deserialize;
 use serde_json::json;
@@ -255,14 +256,18 @@ impl Session {
         Self { http: http.clone(), ..self.clone() }
     }
 
+    fn post(&self, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.http.address.get());
+        self.http.client.post(url).header(COOKIE, &self.cookie)
+    }
+
     /// Sends one request to move money, once.
     pub async fn order(&self, request: &Request<'_>) -> Reply {
         let path = match request.deposit {
             true => "/api/external_to_wallet",
             false => "/api/wallet_to_wallet",
         };
-        let url = format!("{}{path}", self.http.address.get());
-        let mut sent = self.http.client.post(url).header(COOKIE, &self.cookie);
+        let mut sent = self.post(path);
         if let Some(key) = request.key {
             sent = sent.header("Idempotency-Key", key);
         }
@@ -279,9 +284,8 @@ impl Session {
     /// # Errors
     /// When the answer is not that all of them are done.
     pub async fn batch(&self, operations: &str) -> anyhow::Result<Option<Vec<BatchItem>>> {
-        let url = format!("{}/api/transfers/batch", self.http.address.get());
         let body = format!(r#"{{"mode":"independent","operations":[{operations}]}}"#);
-        let sent = self.http.client.post(url).header(COOKIE, &self.cookie);
+        let sent = self.post("/api/transfers/batch");
         let sent = sent.header(CONTENT_TYPE, "application/json").body(body).send();
         match whole(sent.await).await {
             Ok(answer) if answer.status >= 500 => Ok(None),

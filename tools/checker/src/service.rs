@@ -163,6 +163,12 @@ impl Service {
         self.address
     }
 
+    /// The same as a URL, without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Its process.
     ///
     /// # Errors

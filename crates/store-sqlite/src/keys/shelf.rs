@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use super::run::{Place, Run, RunError, Span, Writer};
 use super::table::Table;
-use crate::{background, chain, rows};
+use crate::{background, chain, directory, rows};
 
 /// The memory that filters are to take together, in bytes. Beyond 90 million keys all but the smallest and
 /// the largest files have fewer bits for each, beyond 120 million all, and are wrong more often.
@@ -355,9 +355,7 @@ impl Shelf {
 
     /// Whether so many bytes may be written, and still there is room for the writer's own.
     pub(super) fn has_room(&self, bytes: u64) -> io::Result<bool> {
-        let disk = rustix::fs::statvfs(&self.dir)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok(free >= bytes.saturating_add(ROOM_LEFT_BYTES_MIN))
+        Ok(directory::free_bytes(&self.dir)? >= bytes.saturating_add(ROOM_LEFT_BYTES_MIN))
     }
 
     /// Writes a file under another name, makes it durable, and only then gives it its own.

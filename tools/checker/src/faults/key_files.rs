@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
+use super::power_cut::on;
 use super::{Form, Home, Plan};
 use crate::client::{Address, BatchItem, Http, Session};
 use crate::disk::PowerDisk;
 use crate::results::Tally;
-use crate::service::{BANK_EMAIL, BANK_PASS, Service, Setup};
+use crate::service::{BANK_EMAIL, BANK_PASS, Service};
 use crate::violation::{Code, Violation};
 
 /// As many as a batch may have.
@@ -38,7 +39,7 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Tally> {
         Form::Long => 32 * 1_024,
     };
     let mut disk = PowerDisk::new(home.path(), mebibytes)?;
-    let setup = Setup { data: disk.path().join("data"), ..Setup::new(&plan.kopeck, home.path()) };
+    let setup = on(&disk, plan, &home);
     let mut service = setup.start().await?;
     let mut keys = Keys::open(&service, plan.seed).await?;
     let mut tally = Tally::default();
@@ -53,7 +54,7 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<Tally> {
         died?.count(&mut tally);
         service = setup.start().await?;
         tally.restarts += 1;
-        keys.address.set(&url(&service));
+        keys.address.set(&service.url());
         keys.ask_again(&mut rng, &mut tally).await?;
         tally.count += 1;
         plan.progress.inc(1);
@@ -82,7 +83,7 @@ struct Keys {
 
 impl Keys {
     async fn open(service: &Service, seed: u64) -> anyhow::Result<Self> {
-        let address = Address::new(&url(service));
+        let address = Address::new(&service.url());
         let http = Http::new(address.clone(), TIMEOUT)?;
         let bank = http.log_in(BANK_EMAIL, BANK_PASS).await.context("the bank cannot log in")?;
         let somebody = http.join("somebody@localhost.ru", "somebody's password").await?;
@@ -258,8 +259,4 @@ fn unfinished_bytes(data: &Path) -> anyhow::Result<Option<u64>> {
         }
     }
     Ok(largest)
-}
-
-fn url(service: &Service) -> String {
-    format!("http://{}", service.address())
 }

@@ -67,7 +67,7 @@ fn disk(plan: &Plan, home: &Home) -> anyhow::Result<PowerDisk> {
 }
 
 /// The data on the disk, the log beside it.
-fn on(disk: &PowerDisk, plan: &Plan, home: &Home) -> Setup {
+pub(super) fn on(disk: &PowerDisk, plan: &Plan, home: &Home) -> Setup {
     Setup { data: disk.path().join("data"), ..Setup::new(&plan.kopeck, home.path()) }
 }
 

@@ -38,7 +38,7 @@ impl<'p> Stage<'p> {
         // Hundreds of people sign up from one address at once.
         setup.options.push("--sign-ups-per-address=1000000/0.001".into());
         let service = setup.start().await?;
-        let address = Address::new(&url(&service));
+        let address = Address::new(&service.url());
         let options = WorldOptions {
             cold: match plan.form {
                 Form::Short => 24,
@@ -75,7 +75,7 @@ impl<'p> Stage<'p> {
     pub(super) fn adopt(&mut self, service: Service) {
         self.tally.restarts += 1;
         self.pids.extend(service.pid());
-        self.address.set(&url(&service));
+        self.address.set(&service.url());
         self.service = Some(service);
     }
 
@@ -243,8 +243,4 @@ impl<'p> Stage<'p> {
         self.tally.unknown = self.world.history().unknown();
         Ok(self.tally)
     }
-}
-
-fn url(service: &Service) -> String {
-    format!("http://{}", service.address())
 }

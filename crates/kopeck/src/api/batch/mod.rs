@@ -48,9 +48,6 @@ const IMPORTS_PER_USER_MAX: usize = 16;
 /// How long a whole batch waits for room for its bytes, and then for a place, before it is refused with 503.
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// When it is worth trying again, for who finds no place.
-const PLACE_RETRY_AFTER: Duration = Duration::from_secs(1);
-
 /// After so many operations, others may have the thread.
 const OPERATIONS_A_TURN: usize = 512;
 
@@ -113,8 +110,7 @@ impl Batches {
 
 /// There is too much of something; nothing was done.
 fn too_many(what: String) -> Problem {
-    let detail = format!("{what}; nothing was done, try again");
-    Problem::new(Code::Overloaded).detail(detail).retry_after(PLACE_RETRY_AFTER)
+    Problem::overloaded(format!("{what}; nothing was done, try again"))
 }
 
 /// Many transfers from the caller's wallet, or many deposits by the bank.
