@@ -11,9 +11,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::log::{self, Found};
 use crate::rewrite::rewrite;
-use crate::{OpenError, directory, schema};
+use crate::{OpenError, directory, log, schema};
 
 /// The page size of a new data file, in bytes.
 const PAGE_BYTES: i64 = 4_096;
@@ -42,11 +41,12 @@ pub(crate) fn make_file(file: &Path) -> Result<(), OpenError> {
 }
 
 /// Refuses a log that lost acknowledged operations: SQLite would say nothing and go on without them.
-pub(crate) fn inspect_log(file: &Path) -> Result<Found, OpenError> {
+pub(crate) fn inspect_log(file: &Path) -> Result<(), OpenError> {
     let log = beside(file, "-wal");
     let inspected = log::inspect(&log);
     inspected
         .map_err(|error| OpenError::Unusable { path: log, error })?
+        .map(drop)
         .map_err(|damage| OpenError::LogDamaged(damage.to_string()))
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
     match inspect_log(&directory::file(data)) {
         // Somebody who came meanwhile has written to it.
         Err(OpenError::LogDamaged(_)) if in_use()? => Ok(()),
-        inspected => inspected.map(drop),
+        inspected => inspected,
     }
 }
 
@@ -109,8 +109,8 @@ pub(crate) fn connect_to_read(file: &Path) -> Result<Connection, OpenError> {
 /// Makes everything that was found durable: a process that was killed may have written without
 /// having synced, one that halted may have been told that a sync failed, and nobody may be told of what a
 /// power cut could still take back. Before SQLite opens the file.
-pub(crate) fn make_durable(file: &Path, found: Found) -> Result<(), OpenError> {
-    rewrite(file, found).map_err(|error| OpenError::Unusable { path: file.to_owned(), error })
+pub(crate) fn make_durable(file: &Path) -> Result<(), OpenError> {
+    rewrite(file).map_err(|error| OpenError::Unusable { path: file.to_owned(), error })
 }
 
 /// Moves what the log has into the data file, unless there is no room for it, or another program, a backup

@@ -16,8 +16,8 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-pub(crate) const HEADER_BYTES: usize = 32;
-pub(crate) const FRAME_HEADER_BYTES: usize = 24;
+const HEADER_BYTES: usize = 32;
+const FRAME_HEADER_BYTES: usize = 24;
 /// The last bit says that checksums are over big-endian words.
 const MAGIC: u32 = 0x377f_0682;
 
@@ -31,30 +31,22 @@ pub(crate) struct LogDamage {
     pub(crate) frame: u64,
 }
 
-/// What SQLite will take of a log.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// Frames up to the end of the last whole batch.
-    pub(crate) frames: u64,
-    /// What a frame holds; 0 without a log.
-    pub(crate) page_bytes: usize,
-}
-
-/// Looks for acknowledged batches behind the first damage.
-pub(crate) fn inspect(log: &Path) -> io::Result<Result<Found, LogDamage>> {
+/// Looks for acknowledged batches behind the first damage. How many frames SQLite will take: those up to the end of
+/// the last whole batch.
+pub(crate) fn inspect(log: &Path) -> io::Result<Result<u64, LogDamage>> {
     let file = match File::open(log) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(Found::default())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(0)),
         Err(error) => return Err(error),
     };
     let mut log = BufReader::with_capacity(1 << 20, file);
     let mut header = [0; HEADER_BYTES];
     if !fill(&mut log, &mut header)? || header == [0; HEADER_BYTES] {
-        return Ok(Ok(Found::default()));
+        return Ok(Ok(0));
     }
     let Some(header) = Header::read(&header) else { return Ok(Err(LogDamage { frame: 0 })) };
     let mut frame = vec![0; FRAME_HEADER_BYTES + header.page_bytes];
-    let mut found = Found { frames: 0, page_bytes: header.page_bytes };
+    let mut whole = 0;
     // The checksums that a frame goes on from: that of all before it; behind a damage, those of a whole
     // batch's last frame, as it says them, and as they are if it says them wrongly.
     let mut before = [Some(header.checksum), None];
@@ -81,7 +73,7 @@ pub(crate) fn inspect(log: &Path) -> io::Result<Result<Found, LogDamage>> {
             None if follows => {
                 before = [Some(told), None];
                 if commit != 0 {
-                    found.frames = number;
+                    whole = number;
                 }
             }
             _ => {
@@ -93,7 +85,7 @@ pub(crate) fn inspect(log: &Path) -> io::Result<Result<Found, LogDamage>> {
             }
         }
     }
-    Ok(Ok(found))
+    Ok(Ok(whole))
 }
 
 /// Whether there was enough to fill the buffer.
@@ -187,7 +179,7 @@ mod tests {
     }
 
     fn frames(log: &Path) -> u64 {
-        inspect(log).unwrap().unwrap().frames
+        inspect(log).unwrap().unwrap()
     }
 
     #[test]
@@ -293,6 +285,6 @@ mod tests {
             let taken = length.saturating_sub(HEADER_BYTES) / FRAME_BYTES;
             assert_eq!(frames(&log), taken as u64, "{length}");
         }
-        assert_eq!(inspect(Path::new("/nowhere/log")).unwrap(), Ok(Found::default()));
+        assert_eq!(inspect(Path::new("/nowhere/log")).unwrap(), Ok(0));
     }
 }

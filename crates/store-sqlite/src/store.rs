@@ -70,7 +70,8 @@ impl SqliteStore {
         if let Some(leftover) = directory::leftover(&options.dir).map_err(unusable)? {
             return Err(OpenError::DataFileGone(leftover));
         }
-        connection::make_durable(&file, connection::inspect_log(&file)?)?;
+        connection::inspect_log(&file)?;
+        connection::make_durable(&file)?;
         connection::make_file(&file)?;
         let mut connection = connect_to_write(&file)?;
         let created = schema::migrate(&mut connection, options.currency, now().micros())?;
