@@ -13,7 +13,7 @@
 //! second end of a batch: the one that was being written has one, and what was refused has none.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 const HEADER_BYTES: usize = 32;
@@ -41,7 +41,8 @@ pub(crate) fn inspect(log: &Path) -> io::Result<Result<u64, LogDamage>> {
     };
     let mut log = BufReader::with_capacity(1 << 20, file);
     let mut header = [0; HEADER_BYTES];
-    if !fill(&mut log, &mut header)? || header == [0; HEADER_BYTES] {
+    // SQLite syncs the head before it writes a frame: where there is none yet, there is nothing behind it.
+    if !fill(&mut log, &mut header)? || (header == [0; HEADER_BYTES] && is_blank(&mut log)?) {
         return Ok(Ok(0));
     }
     let Some(header) = Header::read(&header) else { return Ok(Err(LogDamage { frame: 0 })) };
@@ -94,6 +95,18 @@ fn fill(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// Whether nothing was written from here on.
+fn is_blank(log: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = log.fill_buf()?;
+        let count = bytes.len();
+        if count == 0 || bytes.iter().any(|byte| *byte != 0) {
+            return Ok(count == 0);
+        }
+        log.consume(count);
     }
 }
 
@@ -222,6 +235,19 @@ mod tests {
         lost[HEADER_BYTES + 2 * FRAME_BYTES + 2_000..HEADER_BYTES + 3 * FRAME_BYTES + 100].fill(0);
         std::fs::write(&log, &lost).unwrap();
         assert_eq!(inspect(&log).unwrap(), Err(LogDamage { frame: 3 }));
+    }
+
+    #[test]
+    fn a_head_that_is_lost_is_told_of_where_there_is_more_than_it() {
+        let (_dir, log) = log_of(5);
+        let mut lost = std::fs::read(&log).unwrap();
+        lost[..4_096].fill(0);
+        std::fs::write(&log, &lost).unwrap();
+        assert_eq!(inspect(&log).unwrap(), Err(LogDamage { frame: 0 }));
+        // Its room was had, and nothing was written yet.
+        lost.fill(0);
+        std::fs::write(&log, &lost).unwrap();
+        assert_eq!(frames(&log), 0);
     }
 
     #[test]
