@@ -159,6 +159,13 @@ impl Keeper {
     }
 }
 
+impl Drop for Keeper {
+    /// However it ends: nobody writes any more, and the writer would wait for that.
+    fn drop(&mut self) {
+        self.shelf.close();
+    }
+}
+
 /// The newest runs that are to become one.
 fn due(runs: &[Arc<Run>]) -> Option<Vec<Arc<Run>>> {
     let sizes: Vec<_> = runs.iter().map(|run| run.entries).collect();
@@ -371,6 +378,23 @@ mod tests {
         shelf.close();
         working.join().unwrap().unwrap();
         assert!(shelf.view().frozen.is_none());
+    }
+
+    #[test]
+    fn who_waits_for_room_does_not_wait_for_a_keeper_that_has_failed() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let keeper = keeper(dir.path(), 0);
+        let table = Table::with_room_for(1);
+        assert!(keeper.shelf.hand_over(Frozen { table, span: Span::default() }).is_ok());
+        let shelf = Arc::clone(&keeper.shelf);
+        let waiting = std::thread::spawn(move || shelf.wait_for_room());
+        drop(dir);
+        assert!(std::thread::spawn(move || keeper.run()).join().unwrap().is_err());
+        let began = Instant::now();
+        while !waiting.is_finished() && began.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(waiting.is_finished() && !waiting.join().unwrap());
     }
 
     #[test]
