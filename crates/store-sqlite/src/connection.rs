@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::copy::folder;
 use crate::rewrite::rewrite;
 use crate::{OpenError, directory, log, schema};
 
@@ -50,22 +51,31 @@ pub(crate) fn inspect_log(file: &Path) -> Result<(), OpenError> {
         .map_err(|damage| OpenError::LogDamaged(damage.to_string()))
 }
 
-/// The same for whoever only reads: what is missing must not be passed over by a check or a backup
-/// either. The log of a directory in use is not judged, for it is written to; its engine did so.
+/// The same for whoever only reads: what is missing must not be passed over by a check or a backup either.
 pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
-    let unusable = |error| OpenError::Unusable { path: data.to_owned(), error };
-    let in_use = || directory::is_in_use(data).map_err(unusable);
-    if in_use()? {
+    if is_in_use(data)? {
         return Ok(());
     }
-    if let Some(leftover) = directory::leftover(data).map_err(unusable)? {
-        return Err(OpenError::DataFileGone(leftover));
+    let leftover = directory::leftover(data);
+    let unusable = |error| OpenError::Unusable { path: data.to_owned(), error };
+    match leftover.map_err(unusable)? {
+        Some(leftover) => Err(OpenError::DataFileGone(leftover)),
+        None => inspect_log_of(&directory::file(data)),
     }
-    match inspect_log(&directory::file(data)) {
-        // Somebody who came meanwhile has written to it.
-        Err(OpenError::LogDamaged(_)) if in_use()? => Ok(()),
+}
+
+/// And of a data file wherever it is. The log of a directory in use is not judged, for it is written to; its
+/// engine did so.
+pub(crate) fn inspect_log_of(file: &Path) -> Result<(), OpenError> {
+    match inspect_log(file) {
+        Err(OpenError::LogDamaged(_)) if is_in_use(folder(file))? => Ok(()),
         inspected => inspected,
     }
+}
+
+fn is_in_use(data: &Path) -> Result<bool, OpenError> {
+    let found = directory::is_in_use(data);
+    found.map_err(|error| OpenError::Unusable { path: data.to_owned(), error })
 }
 
 /// The last connection that is closed would else make a checkpoint, and say nothing when a sync of

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::backup::Partial;
-use crate::connection::{BESIDE, beside};
+use crate::connection::{BESIDE, beside, inspect_log_of};
 use crate::copy::{self, CopyError, Done, Watch};
 use crate::directory::{self, Directory};
 use crate::schema;
@@ -43,6 +43,8 @@ fn make(restore: &Restore<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyError
     if let Some(found) = left_over(&file)? {
         return Err(CopyError::HasData(found));
     }
+    // A backup has no log, but what somebody copied by hand may.
+    inspect_log_of(restore.file)?;
     let partial = Partial::of(&file)?;
     // Nobody writes to a backup: there is no log that could grow.
     copy::copy(restore.file, partial.path(), u64::MAX, &**watch)?;

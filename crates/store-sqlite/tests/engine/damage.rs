@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ledger::{Ledger, LedgerError, Page};
 use rusqlite::Connection;
-use store_sqlite::{Backup, Check, Checked, Export, OpenError, Unwatched, Watch};
+use store_sqlite::{Backup, Check, Checked, Export, OpenError, Restore, Unwatched, Watch};
 
 use crate::support::{Engine, connect, wait, wallet};
 
@@ -214,6 +214,10 @@ fn a_log_that_lost_acknowledged_operations_is_named() {
     assert!(error.contains(lost), "{error}");
     let error = store_sqlite::checkpoint(crashed.path()).unwrap_err().to_string();
     assert!(error.contains(lost), "{error}");
+    let (file, data) = (crashed.path().join("kopeck.db"), elsewhere.path().join("data"));
+    let from_there = Restore { file: &file, data: &data, keep_sessions: false };
+    let error = store_sqlite::restore(&from_there, &unwatched).unwrap_err().to_string();
+    assert!(error.contains(lost) && !data.join("kopeck.db").exists(), "{error}");
     // The log of an engine that runs is its own affair: it is written to.
     let log = engine.dir().join("kopeck.db-wal");
     let whole = std::fs::read(&log).unwrap();
