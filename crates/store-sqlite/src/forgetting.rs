@@ -97,3 +97,63 @@ fn slice(
     }
     Ok(Slice { old, after: None })
 }
+
+#[cfg(test)]
+mod tests {
+    use ledger::Currency;
+
+    use super::*;
+    use crate::schema;
+
+    const SESSIONS: usize = 20_000;
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_micros(micros)
+    }
+
+    fn with_sessions(seen_us: impl Fn(usize) -> i64) -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection, Currency::parse("RUB").ok(), 0).unwrap();
+        connection.execute_batch("BEGIN").unwrap();
+        for number in 0..SESSIONS {
+            let row = (format!("{number:032}").into_bytes(), seen_us(number));
+            connection.execute("INSERT INTO session VALUES (?, 1, 5, ?)", row).unwrap();
+        }
+        connection.execute_batch("COMMIT").unwrap();
+        connection
+    }
+
+    /// How many of each slice are old.
+    fn slices(connection: &Connection, ended: Ended) -> Vec<usize> {
+        let (mut counts, mut next) = (Vec::new(), Some(Key::new()));
+        while let Some(after) = next {
+            let slice = sessions(connection, &after, ended).unwrap();
+            counts.push(slice.old.len());
+            next = slice.after;
+        }
+        counts
+    }
+
+    #[test]
+    fn a_slice_is_small_by_what_is_read_and_by_what_is_deleted() {
+        let ended = Ended { opened_before: at(0), seen_before: at(20) };
+        assert_eq!(slices(&with_sessions(|_| 30), ended), [0, 0, 0]);
+        let mut all_old = vec![ROWS_DELETED_MAX; SESSIONS / ROWS_DELETED_MAX];
+        all_old.push(0);
+        assert_eq!(slices(&with_sessions(|_| 10), ended), all_old);
+    }
+
+    #[test]
+    fn what_is_used_after_the_look_stays() {
+        let connection = with_sessions(|_| 10);
+        let ended = Ended { opened_before: at(0), seen_before: at(20) };
+        let old = sessions(&connection, &[], ended).unwrap().old;
+        connection
+            .execute("UPDATE session SET seen_us = 20 WHERE token_hash = ?", [&old[7]])
+            .unwrap();
+        delete_sessions(&connection, &old, ended).unwrap();
+        let left = "SELECT count(*) FROM session WHERE token_hash <= ?";
+        let left: usize = connection.query_row(left, [old.last()], |row| row.get(0)).unwrap();
+        assert_eq!(left, 1);
+    }
+}

@@ -58,6 +58,7 @@ pub(crate) fn inspect(log: &Path) -> io::Result<Result<u64, LogDamage>> {
         number += 1;
         let Some((head, page)) = frame.split_at_checked(FRAME_HEADER_BYTES) else { break };
         let [_, commit, salt_1, salt_2, sum_1, sum_2] = words(head);
+        let (is_end, told) = (commit != 0, [sum_1, sum_2]);
         if [salt_1, salt_2] != header.salts {
             // Left over from before the log began anew, as all are behind the end. Of the batch that
             // was being written, a frame may be such a one and a later one not.
@@ -65,24 +66,21 @@ pub(crate) fn inspect(log: &Path) -> io::Result<Result<u64, LogDamage>> {
             before = [None, None];
             continue;
         }
-        let told = [sum_1, sum_2];
         let sums = before.map(|sum| Some(header.sum(header.sum(sum?, head.get(..8)?), page)));
         let follows = sums.contains(&Some(told));
-        ends_behind += u32::from(commit != 0 && (damaged.is_some() || !follows));
+        ends_behind += u32::from(is_end && (damaged.is_some() || !follows));
         match damaged {
             Some(frame) if follows || ends_behind > 1 => return Ok(Err(LogDamage { frame })),
             None if follows => {
                 before = [Some(told), None];
-                if commit != 0 {
+                if is_end {
                     whole = number;
                 }
             }
             _ => {
-                let is_first = damaged.is_none();
                 damaged.get_or_insert(number);
                 let [computed, _] = sums;
-                let is_end = commit != 0;
-                before = [is_end.then_some(told), computed.filter(|_| is_first && is_end)];
+                before = if is_end { [Some(told), computed] } else { [None, None] };
             }
         }
     }
@@ -235,6 +233,33 @@ mod tests {
         lost[HEADER_BYTES + 2 * FRAME_BYTES + 2_000..HEADER_BYTES + 3 * FRAME_BYTES + 100].fill(0);
         std::fs::write(&log, &lost).unwrap();
         assert_eq!(inspect(&log).unwrap(), Err(LogDamage { frame: 3 }));
+    }
+
+    /// A log of four batches, the last of which has many frames of which one was written.
+    fn log_with_a_batch_under_way() -> (tempfile::TempDir, PathBuf) {
+        let (dir, connection) = database();
+        (0..3).for_each(|batch| insert(&connection, batch));
+        connection.execute_batch("BEGIN; CREATE TABLE u (a); CREATE TABLE v (a); COMMIT;").unwrap();
+        let log = crashed(dir.path());
+        assert!(frames(&log) > 5);
+        let cut = File::options().write(true).open(&log).unwrap();
+        cut.set_len((HEADER_BYTES + 4 * FRAME_BYTES) as u64).unwrap();
+        assert_eq!(frames(&log), 3);
+        (dir, log)
+    }
+
+    #[test]
+    fn a_batch_was_acknowledged_if_the_next_was_begun() {
+        let (_dir, log) = log_with_a_batch_under_way();
+        let whole = std::fs::read(&log).unwrap();
+        let third = HEADER_BYTES + 2 * FRAME_BYTES;
+        // Its checksum, or its page.
+        for at in (16..24).chain((FRAME_HEADER_BYTES..FRAME_BYTES).step_by(97)) {
+            let mut bad = whole.clone();
+            bad[third + at] ^= 0x40;
+            std::fs::write(&log, &bad).unwrap();
+            assert_eq!(inspect(&log).unwrap(), Err(LogDamage { frame: 3 }), "byte {at}");
+        }
     }
 
     #[test]

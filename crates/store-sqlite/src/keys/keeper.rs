@@ -212,6 +212,7 @@ fn least(
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::thread::JoinHandle;
 
     use ledger::Currency;
     use rustix::process::{Resource, Rlimit};
@@ -251,6 +252,15 @@ mod tests {
     fn entries(run: &Run) -> Vec<Entry> {
         let mut reader = run.read();
         std::iter::from_fn(|| reader.next().unwrap()).collect()
+    }
+
+    /// What a thread said that had to end soon.
+    fn ended<T>(thread: JoinHandle<T>) -> Option<T> {
+        let began = Instant::now();
+        while !thread.is_finished() && began.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        thread.is_finished().then(|| thread.join().unwrap())
     }
 
     fn sizes(keeper: &Keeper) -> Vec<u64> {
@@ -360,8 +370,8 @@ mod tests {
         let limit = rustix::process::getrlimit(Resource::Nofile);
         let few = Rlimit { current: Some(64), ..limit };
         rustix::process::setrlimit(Resource::Nofile, few).unwrap();
-        let mut taken: Vec<_> =
-            std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        let free = || std::iter::from_fn(|| std::fs::File::open("/dev/null").ok());
+        let mut taken: Vec<_> = free().collect();
         for _ in 0..2 {
             let error = keeper.keep().unwrap_err();
             assert!(error.may_pass(), "{error}");
@@ -369,8 +379,15 @@ mod tests {
             // The directory can be opened, and then no run.
             taken.pop();
         }
+        taken.extend(free());
         let shelf = Arc::clone(&keeper.shelf);
         let working = std::thread::spawn(move || keeper.run());
+        // Whoever needs room is told that there is none, and does not wait for it.
+        let waiting = std::thread::spawn({
+            let shelf = Arc::clone(&shelf);
+            move || shelf.wait_for_room()
+        });
+        assert_eq!(ended(waiting), Some(false));
         drop(taken);
         while shelf.view().frozen.is_some() && !working.is_finished() {
             std::thread::sleep(Duration::from_millis(1));
@@ -390,11 +407,7 @@ mod tests {
         let waiting = std::thread::spawn(move || shelf.wait_for_room());
         drop(dir);
         assert!(std::thread::spawn(move || keeper.run()).join().unwrap().is_err());
-        let began = Instant::now();
-        while !waiting.is_finished() && began.elapsed() < Duration::from_secs(10) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert!(waiting.is_finished() && !waiting.join().unwrap());
+        assert_eq!(ended(waiting), Some(false));
     }
 
     #[test]

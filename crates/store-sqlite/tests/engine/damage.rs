@@ -76,6 +76,17 @@ fn a_mark_that_covers_more_than_the_wallets_have_is_named() {
     assert_eq!(engine.unwrap().recovered.replayed, 1);
 }
 
+#[test]
+fn so_is_a_mark_at_the_end_of_a_block_of_the_chain() {
+    let engine = Engine::with_people(2);
+    engine.fill(256);
+    // A wallet is as it was one operation before: it sums to zero all the same.
+    let before = "UPDATE swept SET balance_minor = -255, last_operation_id = 255 WHERE wallet_id = 1;
+                  UPDATE swept SET balance_minor = 255, last_operation_id = 255 WHERE wallet_id = 3;";
+    let error = engine.reopen_after(|file| file.execute_batch(before).unwrap()).err().unwrap();
+    assert!(error.to_string().contains("wallet 1 is not as it was after operation 256"), "{error}");
+}
+
 fn leak(statement: String) -> &'static str {
     statement.leak()
 }
@@ -175,7 +186,11 @@ fn what_halted_over_damage_sweeps_nothing_under_the_carpet() {
         .unwrap();
     let page = Page { from: None, limit: 10 };
     wait(engine.store.statement(wallet(2), page)).unwrap_err();
-    let error = engine.reopen().err().expect("a damaged file opened").to_string();
+    let not_swept = |file: &Connection| {
+        let mark = file.query_row("SELECT sweep_operation_id FROM ledger", (), |row| row.get(0));
+        assert_eq!(mark, Ok(0));
+    };
+    let error = engine.reopen_after(not_swept).err().expect("a damaged file opened").to_string();
     assert!(error.contains("operation 2 "), "{error}");
 }
 
