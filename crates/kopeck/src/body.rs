@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
 
 /// How long a client that was told the end is listened to.
@@ -32,6 +33,14 @@ pub(crate) async fn read_whole<B: HttpBody<Data = Bytes>>(body: B) -> Result<Byt
 pub(crate) async fn discard(mut body: Body) {
     let all = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = tokio::time::timeout(LINGER_MAX, all).await;
+}
+
+/// The same of a body that was refused for the request's head. Who waits for a word before it is sent is told
+/// at once.
+pub(crate) async fn discard_unread(headers: &HeaderMap, body: Body) {
+    if !headers.contains_key(header::EXPECT) {
+        discard(body).await;
+    }
 }
 
 #[cfg(test)]

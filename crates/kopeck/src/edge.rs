@@ -22,7 +22,7 @@ use futures_util::FutureExt;
 use http_body_util::{LengthLimitError, Limited};
 
 use crate::auth::{Client, Peer, cross_site, is_by_untrusted_proxy};
-use crate::body::{discard, read_whole};
+use crate::body::{discard_unread, read_whole};
 use crate::problem::{Code, PROBLEM_JSON, PrivateDetail, Problem};
 use crate::state::AppState;
 use crate::telemetry::Route;
@@ -173,11 +173,10 @@ async fn answer<F: Future<Output = Response>>(
     next(request).await
 }
 
-/// Refuses a request for its head. Who waits for a word before the body is sent is told at once.
+/// Refuses a request for its head.
 async fn refuse_unread(request: Request, problem: Problem) -> Response {
-    if !request.headers().contains_key(header::EXPECT) {
-        discard(request.into_body()).await;
-    }
+    let (parts, body) = request.into_parts();
+    discard_unread(&parts.headers, body).await;
     let mut response = problem.into_response();
     if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
         let identity = HeaderValue::from_static("identity");
@@ -194,6 +193,7 @@ async fn with_whole_body(state: &AppState, request: Request) -> Result<Request, 
         || Problem::new(Code::BodyTooLarge).detail(format!("a body has at most {limit} bytes"));
     let (parts, body) = request.into_parts();
     if body.size_hint().lower() > limit as u64 {
+        discard_unread(&parts.headers, body).await;
         return Err(too_large());
     }
     let mut whole = pin!(read_whole(Limited::new(body, limit)));

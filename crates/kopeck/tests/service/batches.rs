@@ -317,6 +317,43 @@ async fn sixteen_batches_of_one_user_at_a_time() {
     }
 }
 
+/// Who does not read answers has no more of them in memory than turns.
+#[tokio::test]
+async fn an_answer_that_is_not_taken_holds_its_turn() {
+    // Far more than the system takes of an answer that nobody reads.
+    const COUNT: usize = 4_000;
+    let service = Service::start();
+    let anna = service.sign_up("anna").await;
+    let cookie = cookie(&service, &anna.email).await;
+    let unknown = format!(r#"{{"wallet_id": 1, "amount": 1, "{}": 1}}"#, "\u{1f4b0}".repeat(200));
+    let unknown = vec![unknown; COUNT].join(",");
+    let body = format!(r#"{{"mode": "independent", "operations": [{unknown}]}}"#);
+    let head = format!(
+        "POST {BATCH} HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let answered = |_| {
+        let address = service.url().strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(SEEN_MAX)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        let mut status = [0; 15];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(status, *b"HTTP/1.1 200 OK");
+        stream
+    };
+    let mut unread: Vec<_> = (0..16).map(answered).collect();
+    let one = json!([{"wallet_id": 1, "amount": 1}]);
+    let refused = ask(&anna.client, "independent", one.clone()).await;
+    refused.expect_problem(503, "overloaded");
+    let mut answer = String::new();
+    unread.pop().unwrap().read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with(&format!("\"succeeded\":0,\"refused\":{COUNT}}}")));
+    ask(&anna.client, "independent", one).await.expect_ok();
+}
+
 /// A place in an operation is no place in the body.
 #[tokio::test]
 async fn a_malformed_operation_says_where() {

@@ -289,6 +289,38 @@ async fn what_is_expected_is_to_go_on_or_refused() {
     anna.client.send(request).await.expect_problem(417, "expectation_failed");
 }
 
+/// Who is still sending hears it too, and who waits for a word before the body is not told to go on.
+#[tokio::test]
+async fn what_is_refused_for_its_head_is_told() {
+    const BYTES: usize = 9_000_000;
+    let service = Service::start();
+    let anna = service.sign_up("anna").await;
+    let claim = json!({"email": anna.email, "password": crate::harness::PASSWORD});
+    let logged_in = service.client().post("/api/login", &claim).await.expect_ok();
+    let cookie = logged_in.header("set-cookie").split(';').next().unwrap();
+    let batch = "/api/transfers/batch";
+    let (json, lines) = ("application/json", "application/jsonl\r\nidempotency-key: a");
+    for (path, cookie, content_type, code) in [
+        ("/api/login", "", json, "body_too_large"),
+        (batch, "", json, "not_logged_in"),
+        (batch, cookie, json, "body_too_large"),
+        (batch, cookie, "text/plain", "unsupported_media_type"),
+        (batch, cookie, "application/json\r\nidempotency-key:", "idempotency_key_malformed"),
+        (batch, cookie, lines, "idempotency_key_misplaced"),
+    ] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncookie: {cookie}\r\n\
+             content-type: {content_type}\r\ncontent-length: {BYTES}\r\n"
+        );
+        let sending = talk(&service, &format!("{head}\r\n{}", " ".repeat(BYTES))).0;
+        let waiting = talk(&service, &format!("{head}expect: 100-continue\r\n\r\n")).0;
+        for answer in [sending, waiting] {
+            assert!(answer.starts_with("HTTP/1.1 4"), "{code}: {answer}");
+            assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{code}: {answer}");
+        }
+    }
+}
+
 #[test]
 fn chunks_are_the_one_transfer_coding() {
     let service = Service::start();

@@ -2,13 +2,14 @@
 //!
 //! Never: a decision (the ledger decides), or a body that the edge has read: this route reads its own,
 //! after the caller is known. Bounds: [`BODIES_PER_USER_MAX`] whole batches of one user at a time from
-//! their first byte, [`BODIES_MAX`] in all from their last; the bytes that [`Incoming`] grants;
-//! [`IMPORTS_PER_USER_MAX`] imports of one user; of what may wait for the ledger, batches take half at
-//! most, so that single requests find room beside any import.
+//! their first byte until the client has their answer, [`BODIES_MAX`] in all from their last; the bytes that
+//! [`Incoming`] grants; [`IMPORTS_PER_USER_MAX`] imports of one user; of what may wait for the ledger,
+//! batches take half at most, so that single requests find room beside any import.
 
 pub(super) mod describe;
 mod incoming;
 mod lines;
+mod outgoing;
 pub(crate) mod read;
 mod stream;
 mod whole;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
-use ledger::{SUBMISSIONS_MAX, UserId};
+use ledger::{IdempotencyKey, SUBMISSIONS_MAX, UserId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::describe::{BatchAnswer, BatchBody};
@@ -28,6 +29,7 @@ use self::incoming::Incoming;
 use super::json::MediaType;
 use super::openapi::{BatchProblems, KeyParameter};
 use crate::auth::Caller;
+use crate::body::discard_unread;
 use crate::config::Serve;
 use crate::idempotency::{IDEMPOTENCY_KEY, Key};
 use crate::problem::{Code, Problem};
@@ -39,7 +41,8 @@ pub(crate) const PATH: &str = "/api/transfers/batch";
 
 /// Whole batches that are worked on at a time, from when their body has come until they are answered.
 const BODIES_MAX: usize = 64;
-/// Of one user so many, from their first byte on; more are refused (`overloaded`).
+/// Of one user so many, from their first byte on until their answer is taken; more are refused
+/// (`overloaded`).
 pub(crate) const BODIES_PER_USER_MAX: usize = 16;
 
 /// Bodies of lines of one user that are read at a time; more are refused (`overloaded`).
@@ -87,13 +90,16 @@ impl Batches {
 
     /// A user's turn with one more whole body, if there are not too many of theirs already: nobody takes
     /// all the places.
-    fn turn(&self, user: UserId) -> Option<Turn<UserId>> {
-        self.by_user.take(user, BODIES_PER_USER_MAX)
+    fn turn(&self, user: UserId) -> Result<Turn<UserId>, Problem> {
+        let turn = self.by_user.take(user, BODIES_PER_USER_MAX);
+        turn.ok_or_else(|| too_many_batches("one user", BODIES_PER_USER_MAX))
     }
 
     /// A user's turn with one more body of lines: a connection each, so nobody takes all of those either.
-    fn import(&self, user: UserId) -> Option<Turn<UserId>> {
-        self.imports.take(user, IMPORTS_PER_USER_MAX)
+    fn import(&self, user: UserId) -> Result<Turn<UserId>, Problem> {
+        self.imports.take(user, IMPORTS_PER_USER_MAX).ok_or_else(|| {
+            too_many(format!("at most {IMPORTS_PER_USER_MAX} imports of one user at a time"))
+        })
     }
 
     /// Waits for room for so many operations, first come, first served. Dropped, it is free again.
@@ -113,6 +119,47 @@ fn too_many(what: String) -> Problem {
     Problem::overloaded(format!("{what}; nothing was done, try again"))
 }
 
+fn too_many_batches(whose: &str, max: usize) -> Problem {
+    too_many(format!("at most {max} batches of {whose} at a time"))
+}
+
+/// What a request's head asks for.
+enum Begun {
+    Whole(Caller, Option<IdempotencyKey>, Turn<UserId>),
+    Lines(Caller, Turn<UserId>),
+}
+
+/// Reads the head, or says why the body is not read.
+fn begin(
+    batches: &Batches,
+    caller: Caller,
+    key: Option<IdempotencyKey>,
+    request: &Request,
+) -> Result<Begun, Problem> {
+    let media_type = MediaType::of(request.headers());
+    let is_json = media_type.is_json();
+    if !is_json && !LINES_TYPES.iter().any(|lines| media_type.is(lines)) {
+        return Err(Problem::new(Code::UnsupportedMediaType).detail(
+            "a batch is JSON, with `Content-Type: application/json`, or JSON Lines, with \
+             `Content-Type: application/jsonl`",
+        ));
+    }
+    media_type.check_charset()?;
+    let user = caller.user.id;
+    if is_json {
+        let turn = batches.turn(user)?;
+        batches.incoming.check(request.body())?;
+        return Ok(Begun::Whole(caller, key, turn));
+    }
+    if key.is_some() {
+        let detail = format!(
+            "lines have keys of their own, in `idempotency_key`: no {IDEMPOTENCY_KEY} here"
+        );
+        return Err(Problem::new(Code::IdempotencyKeyMisplaced).detail(detail));
+    }
+    Ok(Begun::Lines(caller, batches.import(user)?))
+}
+
 /// Many transfers from the caller's wallet, or many deposits by the bank.
 ///
 /// **As JSON**, up to 8 192 operations: all or none (`atomic`), or each on its own, with a result each
@@ -121,7 +168,7 @@ fn too_many(what: String) -> Problem {
 /// that cannot be done is answered with the problem of the first operation that cannot be, and its
 /// `index`; nothing of it is done, and nothing is kept under the keys of its operations. In an
 /// independent batch, an operation that is malformed has its own result. At most 16 batches of one user
-/// at a time, each until it is answered: one more is refused with `overloaded`.
+/// at a time, each until its answer has ended: one more is refused with `overloaded`.
 ///
 /// **As JSON Lines** (`application/jsonl`), without an end: an operation a line, each on its own. For
 /// each line comes a line of the answer, in order and with its `index` (blank lines do not count),
@@ -144,32 +191,26 @@ fn too_many(what: String) -> Problem {
 )]
 pub(super) async fn batch(
     State(state): State<AppState>,
-    caller: Caller,
-    Key(key): Key,
+    caller: Result<Caller, Problem>,
+    key: Result<Key, Problem>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let headers = request.headers();
-    let media_type = MediaType::of(headers);
-    let is_json = media_type.is_json();
-    if !is_json && !LINES_TYPES.iter().any(|lines| media_type.is(lines)) {
-        return Err(Problem::new(Code::UnsupportedMediaType).detail(
-            "a batch is JSON, with `Content-Type: application/json`, or JSON Lines, with \
-             `Content-Type: application/jsonl`",
-        ));
+    let begun = match (caller, key) {
+        (Ok(caller), Ok(Key(key))) => begin(&state.batches, caller, key, &request),
+        (Err(problem), _) | (_, Err(problem)) => Err(problem),
+    };
+    let (parts, body) = request.into_parts();
+    match begun {
+        Ok(Begun::Whole(caller, key, turn)) => {
+            whole::answer(&state, &caller, key, turn, body).await
+        }
+        Ok(Begun::Lines(caller, turn)) => {
+            let expects_word = parts.headers.contains_key(header::EXPECT);
+            Ok(stream::answer(state, caller, turn, body, expects_word).await)
+        }
+        Err(problem) => {
+            discard_unread(&parts.headers, body).await;
+            Err(problem)
+        }
     }
-    media_type.check_charset()?;
-    if is_json {
-        return whole::answer(&state, &caller, key, request.into_body()).await;
-    }
-    if key.is_some() {
-        let detail = format!(
-            "lines have keys of their own, in `idempotency_key`: no {IDEMPOTENCY_KEY} here"
-        );
-        return Err(Problem::new(Code::IdempotencyKeyMisplaced).detail(detail));
-    }
-    let turn = state.batches.import(caller.user.id).ok_or_else(|| {
-        too_many(format!("at most {IMPORTS_PER_USER_MAX} imports of one user at a time"))
-    })?;
-    let expects_word = headers.contains_key(header::EXPECT);
-    Ok(stream::answer(state, caller, turn, request.into_body(), expects_word).await)
 }

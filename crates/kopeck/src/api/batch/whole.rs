@@ -12,17 +12,19 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use ledger::{
     Batch, BatchKey, BatchMode, BatchOutcome, BatchRefusal, Fingerprint, IdempotencyKey,
-    LedgerError, Outcome, Rejection, SUBMISSIONS_MAX, Submission,
+    LedgerError, Outcome, Rejection, SUBMISSIONS_MAX, Submission, UserId,
 };
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::outgoing::Outgoing;
 use super::{OPERATIONS_A_TURN, read, write};
 use crate::api::{digits, json};
 use crate::auth::Caller;
 use crate::idempotency::Replayed;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
+use crate::turns::Turn;
 
 /// A batch as it is written. [`BatchBody`](super::describe::BatchBody) describes it.
 #[derive(Debug, serde::Deserialize)]
@@ -94,22 +96,20 @@ struct Form {
     key: Option<BatchKey>,
 }
 
-/// Answers a batch.
+/// Answers a batch. The user's turn ends with the answer.
 pub(super) async fn answer(
     state: &AppState,
     caller: &Caller,
     key: Option<IdempotencyKey>,
+    turn: Turn<UserId>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let too_many =
-        |whose, max| super::too_many(format!("at most {max} batches of {whose} at a time"));
-    let turn = state.batches.turn(caller.user.id);
-    let _turn = turn.ok_or_else(|| too_many("one user", super::BODIES_PER_USER_MAX))?;
     // The place is for a body that has come: who sends slowly keeps it from nobody.
     let body = state.batches.incoming.read(body).await?;
     let place = tokio::time::timeout(super::PLACE_WAIT_MAX, state.batches.places.acquire()).await;
     let place = place.ok().and_then(Result::ok);
-    let _place = place.ok_or_else(|| too_many("all users together", super::BODIES_MAX))?;
+    let _place =
+        place.ok_or_else(|| super::too_many_batches("all users together", super::BODIES_MAX))?;
     let Form { mode, submissions, refused, key } =
         read_form(state, caller, key, &body.bytes).await?;
     drop(body);
@@ -125,7 +125,7 @@ pub(super) async fn answer(
     match outcome.decision {
         Ok(outcomes) => {
             let body = results(state, &outcomes, refused).await;
-            let mut response = Response::new(Body::from(body));
+            let mut response = Response::new(Body::new(Outgoing::new(body, turn)));
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert(header::CONTENT_TYPE, json);
             Ok((Replayed(replayed), response).into_response())
