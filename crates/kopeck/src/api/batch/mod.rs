@@ -51,9 +51,6 @@ const IMPORTS_PER_USER_MAX: usize = 16;
 /// How long a whole batch waits for room for its bytes, and then for a place, before it is refused with 503.
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// After so many operations, others may have the thread.
-const OPERATIONS_A_TURN: usize = 512;
-
 /// The media types of JSON Lines: the registered one first, and what others call it.
 const LINES_TYPES: [&str; 3] =
     ["application/jsonl", "application/x-ndjson", "application/jsonlines"];

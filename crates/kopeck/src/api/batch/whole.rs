@@ -18,7 +18,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor
 use serde_json::value::RawValue;
 
 use super::outgoing::Outgoing;
-use super::{OPERATIONS_A_TURN, read, write};
+use super::{read, write};
 use crate::api::{digits, json};
 use crate::auth::Caller;
 use crate::idempotency::Replayed;
@@ -84,6 +84,26 @@ impl<'de: 'b, 'b> Deserialize<'de> for Operations<'b> {
         }
 
         deserializer.deserialize_seq(Reader)
+    }
+}
+
+/// How many bytes were worked through since others had the thread.
+#[derive(Debug, Default)]
+struct Stretch(usize);
+
+impl Stretch {
+    /// A long text may be read four times, if something is wrong with it.
+    const BYTES_MAX: usize = 65_536;
+    /// What the shortest operation counts.
+    const OPERATION_BYTES: usize = 128;
+
+    /// Before the next operation: lets others have the thread, if it is their turn.
+    async fn go_on(&mut self, bytes: usize) {
+        self.0 += bytes.max(Self::OPERATION_BYTES);
+        if self.0 >= Self::BYTES_MAX {
+            self.0 = 0;
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -161,11 +181,9 @@ async fn read_form(
     let mut fingerprint = key.as_ref().map(|_| Fingerprint::new(mode));
     let mut submissions = Vec::with_capacity(texts.len());
     let mut refused = Vec::new();
+    let mut stretch = Stretch::default();
     for (index, text) in texts.iter().enumerate() {
-        if index % OPERATIONS_A_TURN == OPERATIONS_A_TURN - 1 {
-            // Others want this thread too.
-            tokio::task::yield_now().await;
-        }
+        stretch.go_on(text.get().len()).await;
         match read::operation(text.get(), &caller.user, currency) {
             Ok(submission) => {
                 if let Some(fingerprint) = &mut fingerprint {
@@ -207,10 +225,9 @@ async fn results(
     let mut outcomes = outcomes.iter();
     let mut refused = refused.into_iter().peekable();
     let mut succeeded = 0;
+    let mut stretch = Stretch::default();
     for index in 0..count {
-        if index % OPERATIONS_A_TURN == OPERATIONS_A_TURN - 1 {
-            tokio::task::yield_now().await;
-        }
+        stretch.go_on(0).await;
         if index > 0 {
             out.push(b',');
         }
@@ -226,4 +243,22 @@ async fn results(
     digits::number(&mut out, count as u64 - succeeded);
     out.push(b'}');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::Stretch;
+
+    #[test]
+    fn long_operations_are_read_a_few_at_a_time() {
+        for (bytes, together) in [(0, 511), (60, 511), (16_384, 3), (262_144, 0)] {
+            let mut stretch = Stretch::default();
+            for _ in 0..3 {
+                let went_on = (0..).take_while(|_| stretch.go_on(bytes).now_or_never().is_some());
+                assert_eq!(went_on.count(), together, "{bytes}");
+            }
+        }
+    }
 }
