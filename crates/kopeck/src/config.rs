@@ -181,7 +181,13 @@ pub(crate) struct Serve {
 
     /// Threads that read requests and write answers; 0 means one for each processor but one, which
     /// is left to the thread that writes the data.
-    #[arg(long, env = "KOPECK_HTTP_THREADS", default_value_t = 0, value_name = "COUNT")]
+    #[arg(
+        long,
+        env = "KOPECK_HTTP_THREADS",
+        default_value = "0",
+        value_parser = parse_threads,
+        value_name = "COUNT"
+    )]
     pub(crate) http_threads: usize,
 
     /// Where the only one of these threads stays (Linux): processors by number from 0, separated by commas,
@@ -239,7 +245,7 @@ pub(crate) struct Serve {
         long,
         env = "KOPECK_PASSWORD_HASHES_MAX",
         default_value = "0",
-        value_parser = parse_hashes,
+        value_parser = parse_threads,
         value_name = "COUNT"
     )]
     pub(crate) password_hashes_max: usize,
@@ -359,11 +365,12 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// More threads than these there are not.
-fn parse_hashes(text: &str) -> Result<usize, String> {
-    const HASHES_MAX: usize = 512;
-    let hashes = text.parse().ok().filter(|hashes| *hashes <= HASHES_MAX);
-    hashes.ok_or_else(|| format!("must be a whole number up to {HASHES_MAX}"))
+/// How many threads there are for something: the runtime has no more than these for hashes, and the system need not
+/// have more for HTTP.
+fn parse_threads(text: &str) -> Result<usize, String> {
+    const THREADS_MAX: usize = 512;
+    let threads = text.parse().ok().filter(|threads| *threads <= THREADS_MAX);
+    threads.ok_or_else(|| format!("must be a whole number up to {THREADS_MAX}"))
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
@@ -451,9 +458,13 @@ mod tests {
         for bad in ["86401", "1e19", "1e300", "inf", "NaN", "0", "-1", ""] {
             assert!(parse_seconds(bad).is_err(), "{bad}");
         }
-        assert_eq!((parse_hashes("0"), parse_hashes("512")), (Ok(0), Ok(512)));
+        assert_eq!((parse_threads("0"), parse_threads("512")), (Ok(0), Ok(512)));
         for bad in ["513", "18446744073709551615", "-1", "many"] {
-            assert!(parse_hashes(bad).is_err(), "{bad}");
+            assert!(parse_threads(bad).is_err(), "{bad}");
+        }
+        for option in ["--http-threads", "--password-hashes-max"] {
+            let read = |count| Cli::try_parse_from(["kopeck", option, count]);
+            assert!(read("512").is_ok() && read("513").is_err(), "{option}");
         }
     }
 }
