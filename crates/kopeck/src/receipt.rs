@@ -1,8 +1,9 @@
 //! Owns the text of receipts and checkpoints: how they are written, and how they are read back by
 //! whoever verifies one.
 //!
-//! Never: a balance, or a verification (that is the ledger's). Bounds: reading takes exactly what
-//! writing gives: a field more, less or twice is refused, and so is an amount of another text.
+//! Never: a balance, or a verification (that is the ledger's). Bounds: reading takes the fields that
+//! writing gives: one more, less or twice is refused. Whoever reformats JSON may write the same number
+//! or hash in another way, so `11.1` is `11.10`; what has no such other way, a text or a time, is as it was.
 
 use ledger::{
     Amount, Checkpoint, Currency, Details, ExternalId, Hash, ID_MAX, OperationId, OperationKind,
@@ -243,6 +244,17 @@ mod tests {
         let checkpoint = receipt().checkpoint;
         let text = serde_json::to_string(&CheckpointText::from(checkpoint)).unwrap();
         assert_eq!(CheckpointText::read(&text).unwrap(), checkpoint);
+    }
+
+    #[test]
+    fn the_same_value_may_be_written_in_another_way() {
+        let text = serde_json::to_string(&ReceiptText::new(&receipt()).unwrap()).unwrap();
+        for (from, to) in
+            [("11.10", "11.1"), ("11.10", "1.110e1"), ("abab", "ABab"), (":2,", ": 2 ,")]
+        {
+            assert!(text.contains(from), "{from}");
+            assert_eq!(ReceiptText::read(&text.replace(from, to)).unwrap(), receipt(), "{to}");
+        }
     }
 
     #[test]
