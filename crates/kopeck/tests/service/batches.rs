@@ -113,6 +113,9 @@ async fn all_or_none() {
         (json!([pay(json!(1)), pay(json!(-1))]), 422, "amount_not_positive", 1),
         (json!([pay(json!(1)), {"amount": 1}]), 400, "missing_field", 1),
         (json!([pay(json!(1)), []]), 400, "wrong_type", 1),
+        // The form of all is read before a rule is asked of one.
+        (json!([pay(json!(51)), pay(json!(-1))]), 422, "amount_not_positive", 1),
+        (json!([pay(json!(51)), {"wallet_id": 0, "amount": 1}]), 422, "wallet_not_found", 1),
         (json!([{"type": "deposit", "wallet_id": 1, "amount": 1}]), 403, "not_the_bank", 0),
     ] {
         let refused = ask(&anna.client, "atomic", operations).await.expect_problem(status, code);

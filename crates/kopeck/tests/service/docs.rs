@@ -109,6 +109,7 @@ async fn a_schema_and_the_service_take_the_same() {
         (r#""wallet_id": null"#, false),
         (r#""wallet_id": "1""#, false),
         (r#""wallet_id": 1, "details": 1"#, false),
+        (r#""wallet_id": 1, "note": "x""#, false),
     ] {
         let body = format!(r#"{{{fields}, "amount": 0.01}}"#);
         assert_eq!(is_valid(single, &body), taken, "{body}");
@@ -126,11 +127,24 @@ async fn a_schema_and_the_service_take_the_same() {
         (r#""wallet_id": 1, "idempotency_key": null"#, true),
         (r#""wallet_id": 1e0"#, true),
         (r#""wallet_id": 15e-1"#, false),
+        (r#""wallet_id": 1, "note": "x""#, false),
     ] {
         let body = format!(r#"{{{fields}, "amount": 0.01}}"#);
         assert_eq!(is_valid(batched, &body), taken, "{body}");
         let batch = format!(r#"{{"mode": "atomic", "operations": [{body}]}}"#);
         let answer = anna.client.post_text("/api/transfers/batch", batch).await;
+        assert_eq!(answer.status, if taken { 200 } else { 400 }, "{body}: {}", answer.text);
+    }
+    let batch = &description["components"]["schemas"]["Batch"];
+    let one = r#"{"wallet_id": 1, "amount": 0.01}"#;
+    for (fields, taken) in [
+        (r#""mode": "independent""#, true),
+        (r#""mode": "both""#, false),
+        (r#""mode": "atomic", "key": "x""#, false),
+    ] {
+        let body = format!(r#"{{{fields}, "operations": [{one}]}}"#);
+        assert_eq!(is_valid(batch, &body), taken, "{body}");
+        let answer = anna.client.post_text("/api/transfers/batch", body.as_str()).await;
         assert_eq!(answer.status, if taken { 200 } else { 400 }, "{body}: {}", answer.text);
     }
 }

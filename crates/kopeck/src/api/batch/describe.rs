@@ -11,6 +11,7 @@ use crate::api::openapi::AmountText;
 
 /// Operations that are asked for together.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Batch)]
 pub(crate) struct BatchBody {
     /// What they have to do with each other.
@@ -30,6 +31,7 @@ pub(crate) enum Mode {
 
 /// Money to move or to bring in, in a batch.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = BatchOperation)]
 pub(crate) struct OperationBody {
     /// Left out or `null`, it is a transfer, or a deposit where the bank asks. Only the bank may deposit.

@@ -163,8 +163,8 @@ fn begin(
 /// in the same order (`independent`). `Idempotency-Key` is a name for the whole, `idempotency_key` one
 /// for an operation; they are of one kind, so a name that was used for either is used. An atomic batch
 /// that cannot be done is answered with the problem of the first operation that cannot be, and its
-/// `index`; nothing of it is done, and nothing is kept under the keys of its operations. In an
-/// independent batch, an operation that is malformed has its own result. At most 16 batches of one user
+/// `index`, malformed ones before all others; nothing of it is done, and nothing is kept under the keys
+/// of its operations. In an independent batch, an operation that is malformed has its own result. At most 16 batches of one user
 /// at a time, each until its answer has ended: one more is refused with `overloaded`.
 ///
 /// **As JSON Lines** (`application/jsonl`), without an end: an operation a line, each on its own. For
