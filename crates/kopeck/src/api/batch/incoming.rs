@@ -1,9 +1,9 @@
 //! Owns the reading of a whole batch's body, and how many bytes of such bodies there are in all.
 //!
-//! Never: a byte granted before it has come: a body that does not come holds nothing but its user's own
-//! turn. Bounds: `batch_bytes_max` a body, within the body timeout; of all that is granted,
-//! [`BODIES`] and [`SPARES`] of the greatest bodies. A body as small as any other request's may be
-//! needs no grant.
+//! Never: a byte granted before it has come, but for the rest of a body that had to wait for one: a body
+//! that does not come holds nothing but its user's own turn. Bounds: `batch_bytes_max` a body, within the
+//! body timeout; of all that is granted, [`BODIES`] and [`SPARES`] of the greatest bodies. A body as small
+//! as any other request's may be needs no grant.
 
 use std::sync::Arc;
 use std::time::Duration;

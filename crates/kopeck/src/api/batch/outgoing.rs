@@ -15,7 +15,7 @@ use crate::turns::Turn;
 
 const PIECE_BYTES: usize = 65_536;
 
-/// What is not sent yet. Answers can be as long as bodies: without the turn, a user whose clients do not
+/// What is not sent yet. An answer can be twice as long as its body: without the turn, a user whose clients do not
 /// read could have one in memory for every connection.
 #[derive(Debug)]
 pub(super) struct Outgoing {

@@ -1,6 +1,7 @@
 //! Owns the writing of results: an object for each operation, into one buffer.
 //!
-//! Never: a text in between, or a float. Bounds: a result is a few hundred bytes.
+//! Never: a text in between, or a float. Bounds: a result is a few hundred bytes; where a client made up a field of an
+//! operation, its beginning is told twice, so that it is a few thousand at most.
 
 use ledger::{Currency, Outcome};
 
