@@ -35,7 +35,7 @@ error-wrong_credentials = The e-mail or the password is not right.
 error-too_many_attempts = Too many tries. Please wait a little and try again.
 
 ## The engine and the service
-error-overloaded = Too many people are sending at this moment. Nothing was done; please try again in a few seconds.
+error-overloaded = The service is very busy at this moment. Nothing was done; please try again in a few seconds.
 error-storage_full = The service can’t take anything in just now. Nothing was done; please try again later.
 error-closing = The service is restarting. Nothing was done; please try again in a moment.
 error-outcome_unknown = We don’t know yet whether it went through. Press the button again without changing anything: it will be done once only, whatever happened.

@@ -63,12 +63,11 @@ impl Sessions {
             .map_err(|error| LedgerError::Unreadable(format!("no randomness: {error}")))?;
         let (token_hash, now) = (token.hash(), clock::now());
         let session = Session { token_hash, user: user.id, opened: now, seen: now };
+        // Before the store has it: others who log in may close it as soon as it is there. Until it is, nobody
+        // knows the token.
+        self.cache.insert(token_hash, Some(Arc::new(Open::new(user, &session))));
         for closed in self.people.open_session(session).await? {
             self.cache.insert(closed, None);
-        }
-        // Unless others who logged in meanwhile have closed it already.
-        if self.cache.get(&token_hash).is_none() {
-            self.cache.insert(token_hash, Some(Arc::new(Open::new(user, &session))));
         }
         Ok(token)
     }
