@@ -135,8 +135,8 @@ pub(crate) struct Serve {
     #[arg(long, env = "KOPECK_CONNECTIONS_MAX", default_value_t = 8_192, value_name = "COUNT")]
     pub(crate) connections_max: usize,
 
-    /// Connections at a time from one address, or one IPv6 /64, but for trusted proxies; more are closed at
-    /// once.
+    /// Connections at a time from one address, or one IPv6 /64, but for trusted proxies; twice as many from an
+    /// IPv6 /56. More are closed at once.
     #[arg(
         long,
         env = "KOPECK_CONNECTIONS_PER_ADDRESS_MAX",

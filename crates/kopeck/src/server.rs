@@ -1,10 +1,10 @@
 //! Owns the sockets: accepting, bounding and serving connections, and stopping.
 //!
 //! Never: what is asked or answered. Bounds: `connections_max` connections, or as many as there may be
-//! open files for, of them `connections_per_address_max` from one address; a head of [`HEAD_BYTES_MAX`]
-//! that comes within the header timeout; an answer of which something is taken within the answer timeout, again and
-//! again; a stop that takes at most the shutdown time. HTTP/1.1 only: the header
-//! timeout runs from a connection's first moment, which sniffing for HTTP/2 would not allow.
+//! open files for, of them `connections_per_address_max` from one address, and twice as many from a site of IPv6
+//! networks; a head of [`HEAD_BYTES_MAX`] that comes within the header timeout; an answer of which something
+//! is taken within the answer timeout, again and again; a stop that takes at most the shutdown time. HTTP/1.1
+//! only: the header timeout runs from a connection's first moment, which sniffing for HTTP/2 would not allow.
 
 use std::convert::Infallible;
 use std::io;
@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutWriter;
 
 use crate::auth::Peer;
-use crate::auth::throttle::network;
+use crate::auth::throttle::{network, site};
 use crate::state::AppState;
 use crate::turns::{Turn, Turns};
 
@@ -98,18 +98,37 @@ pub(crate) async fn serve<F: Future<Output = Response> + Send + 'static>(
     }
 }
 
-/// Counts connections, in all and by address: an IPv6 network is one address, for a client has all of it.
+/// Counts connections, in all and by address.
 struct Connections {
     state: AppState,
     all: Arc<Semaphore>,
-    by_address: Turns<IpAddr>,
+    by_address: ByAddress,
+}
+
+/// An IPv6 network is one address, for a client has all of it; and a customer may have a site of 256 of them.
+struct ByAddress {
+    networks: Turns<IpAddr>,
+    sites: Turns<IpAddr>,
+}
+
+impl ByAddress {
+    fn new() -> Self {
+        Self { networks: Turns::new(), sites: Turns::new() }
+    }
+
+    fn take(&self, address: IpAddr, max: usize) -> Option<[Turn<IpAddr>; 2]> {
+        let of_network = self.networks.take(network(address), max)?;
+        // More than a network's, so that a site has room for another network than one that takes all.
+        let of_site = self.sites.take(site(address), max.max(1).saturating_mul(2))?;
+        Some([of_network, of_site])
+    }
 }
 
 /// A connection's place; dropped when it ends.
 struct Held {
     state: AppState,
     // Given back in this order, so that who is let in next finds the address's place free.
-    _by_address: Option<Turn<IpAddr>>,
+    _by_address: Option<[Turn<IpAddr>; 2]>,
     _all: OwnedSemaphorePermit,
 }
 
@@ -128,7 +147,7 @@ impl Connections {
         Self {
             state: state.clone(),
             all: Arc::new(Semaphore::new(connections_max.clamp(1, Semaphore::MAX_PERMITS))),
-            by_address: Turns::new(),
+            by_address: ByAddress::new(),
         }
     }
 
@@ -162,7 +181,7 @@ impl Connections {
         let by_address = if config.trusted_proxy.iter().any(|net| net.contains(&address)) {
             None
         } else {
-            Some(self.by_address.take(network(address), config.connections_per_address_max)?)
+            Some(self.by_address.take(address, config.connections_per_address_max)?)
         };
         self.state.metrics.connections.inc();
         Some(Held { state: self.state.clone(), _by_address: by_address, _all: all })
@@ -195,6 +214,28 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_site_of_networks_has_twice_what_one_has() {
+        let by_address = ByAddress::new();
+        let mut held = Vec::new();
+        let mut taken = |address: &str| {
+            let address: IpAddr = address.parse().unwrap();
+            let turns: Vec<_> = (0..9).map_while(|_| by_address.take(address, 3)).collect();
+            let count = turns.len();
+            held.push(turns);
+            count
+        };
+        assert_eq!(taken("2001:db8:0:100::1"), 3);
+        assert_eq!(taken("2001:db8:0:100::2"), 0, "the same network");
+        assert_eq!(taken("2001:db8:0:101::1"), 3);
+        assert_eq!(taken("2001:db8:0:1ff::1"), 0, "the same site");
+        assert_eq!(taken("2001:db8:0:200::1"), 3);
+        assert_eq!((taken("192.0.2.1"), taken("192.0.2.2")), (3, 3));
+        held.remove(0);
+        let next = by_address.take("2001:db8:0:1ff::1".parse().unwrap(), 3);
+        assert!(next.is_some(), "what is given back is there for all of the site");
+    }
 
     #[test]
     fn no_more_connections_than_there_are_files_for() {
