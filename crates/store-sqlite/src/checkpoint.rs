@@ -25,6 +25,9 @@ const PAGES_DUE: i64 = 4_096;
 /// So many pages of it are copied and synced at a time.
 const PAGES_A_COPY: i64 = 256;
 
+/// About so many copies make a checkpoint, with two syncs each.
+pub const COPIES_A_CHECKPOINT: u64 = (PAGES_DUE / PAGES_A_COPY).unsigned_abs();
+
 /// The gate is shut when at most this many pages are left to copy.
 const PAGES_WITH_GATE_SHUT_MAX: i64 = 512;
 

@@ -49,6 +49,7 @@ mod writer;
 
 pub use backup::{Backup, backup};
 pub use check::{Check, CheckError, Checked, Finding, Place, check, checkpoint};
+pub use checkpoint::COPIES_A_CHECKPOINT;
 pub use copy::{Contents, CopyError, Done, Step, Unwatched, Watch};
 pub use directory::is_data_directory;
 pub use export::{Export, ExportError};

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use store_sqlite::COPIES_A_CHECKPOINT;
+
 /// Linux counts processor time in hundredths of a second for everybody who asks.
 const TICKS_PER_SECOND: u64 = 100;
 
@@ -70,10 +72,10 @@ impl Usage {
     }
 }
 
-/// A checkpoint copies the log in four parts, and syncs the log before each and the data file after
-/// it; then the rest with the gate shut, and the log's head when it starts again. Fewer where parts
-/// run together.
-pub(super) const CHECKPOINT_FSYNCS: u64 = 11;
+/// A checkpoint copies the log in parts, and syncs the log before each and the data file after it; then the
+/// rest with the gate shut, and the log's head when it starts again. Fewer where parts run together, more
+/// where the log grows meanwhile.
+pub(super) const CHECKPOINT_FSYNCS: u64 = 2 * COPIES_A_CHECKPOINT + 3;
 
 /// The most memory that a process ever had at a time, in bytes.
 pub(super) fn memory_peak_bytes(process: &str) -> Option<u64> {
