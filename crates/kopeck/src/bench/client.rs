@@ -3,7 +3,7 @@
 //! Never: a runtime, or a request's content. The client shares the processors with the server, so a
 //! request costs it one write, one read and two looks at the clock. Bounds: as many requests under way
 //! as there are connections; a run ends at its time, and what is under way then is waited for
-//! [`DRAIN_MAX`] at most.
+//! [`DRAIN_MAX`] at most; at a fixed rate what was due by then is still sent for [`LATE_MAX`] at most.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -20,6 +20,9 @@ use super::tally::Tally;
 
 /// How long answers to what was sent are waited for at the end.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
+/// How long after the end that is sent, at a fixed rate, which was due before it and found no connection.
+/// Without it a pause of the server at the end of a run would hide what waited for it.
+const LATE_MAX: Duration = Duration::from_secs(1);
 /// How long a thread sleeps at most before it looks whether the run is over.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How finely requests at a fixed rate are timed: what is due within it is sent together. It is part
@@ -35,7 +38,7 @@ pub(super) struct Span {
     pub(super) begin: Instant,
     /// The first answer that counts.
     pub(super) from: Instant,
-    /// No request is sent any more.
+    /// No request is due any more, or sent, but for what is late.
     pub(super) until: Instant,
 }
 
@@ -134,7 +137,7 @@ impl<'s> Thread<'s> {
                 // Nobody wants to know any more what is under way.
                 break;
             }
-            let over = self.exhausted || now >= self.shared.span.until;
+            let over = self.is_over(now);
             if !over {
                 self.start_due(now)?;
             }
@@ -149,6 +152,13 @@ impl<'s> Thread<'s> {
         }
         self.lose_the_rest();
         Ok(self.tally)
+    }
+
+    /// Whether nothing is sent any more.
+    fn is_over(&self, now: Instant) -> bool {
+        let until = self.shared.span.until;
+        let is_late = self.interval.is_some() && self.next_due < until && now < until + LATE_MAX;
+        self.exhausted || (now >= until && !is_late)
     }
 
     fn wait(&mut self, events: &mut Events, over: bool) -> io::Result<()> {
@@ -181,6 +191,7 @@ impl<'s> Thread<'s> {
         };
         while !self.exhausted
             && self.next_due <= now
+            && self.next_due < self.shared.span.until
             && let Some(free) = self.free.pop()
         {
             // From when it should have been sent: what waits for a connection waits for the server.
@@ -325,5 +336,54 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use super::super::requests::{Crowd, Person, What};
+    use super::super::scenario::{Chooser, Scenario};
+    use super::*;
+
+    /// Answers at once until a moment, and from another one on.
+    fn pausing(listener: &TcpListener, (pause, go_on): (Instant, Instant)) {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut input = [0; 4_096];
+        while stream.read(&mut input).is_ok_and(|read| read > 0) {
+            if Instant::now() >= pause {
+                std::thread::sleep(go_on.saturating_duration_since(Instant::now()));
+            }
+            let said = b"HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\n{\"operation_id\":1}";
+            stream.write_all(said).unwrap();
+        }
+    }
+
+    #[test]
+    fn at_a_fixed_rate_a_pause_at_the_end_hides_nothing_that_was_due() {
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let begin = Instant::now();
+        let after = move |millis| begin + Duration::from_millis(millis);
+        let span = Span { begin, from: begin, until: after(1_000) };
+        let server = std::thread::spawn(move || pausing(&listener, (after(800), after(1_100))));
+        let person = |wallet| Person { wallet, cookie: "x=y".to_owned() };
+        let crowd = Crowd { bank: person(1), people: vec![person(2), person(3)], wallets: 2 };
+        let chooser = Chooser::new(Scenario::Uniform, (2, 2), Arc::default(), 7);
+        let what = (What::Single, true);
+        let requests = Requests::new(address, Arc::new(crowd), chooser, what, (0, 1));
+        let shared = Shared { span, newest: AtomicU64::new(0), stop: &STOP };
+        let interval = Some(Duration::from_millis(10));
+        let streams = connect(address, 1).unwrap();
+        let tally = Thread::new(address, streams, requests, interval, &shared).unwrap().run();
+        let tally = tally.unwrap();
+        server.join().unwrap();
+        assert_eq!((tally.asked, tally.latencies.len()), (100, 100));
+        assert!(tally.counted < 100, "what comes after the end is not in the rate");
+        let slow = tally.latencies.count_between(100_000_000, u64::MAX);
+        assert!(slow >= 15, "those that were due in the pause waited: {slow}");
     }
 }

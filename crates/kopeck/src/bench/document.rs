@@ -131,7 +131,7 @@ fn run(run: &Run) -> Value {
             "p99_9": run.millis(0.999),
             "max": run.millis(1.0),
         },
-        "longest_pause_ms": millis(run.pause()),
+        "longest_pause_ms": Some(run.pause()).filter(|pause| !pause.is_zero()).map(millis),
         "errors": run.errors(),
         "errors_total": run.errors_total(),
         "server_processors_busy": server,

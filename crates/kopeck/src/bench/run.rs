@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::load::Round;
-use super::tally::{Latencies, latencies};
+use super::tally::{Latencies, latencies, millis};
 use super::usage::Usage;
 
 /// With more errors than this share of what was sent, a rate says little.
@@ -132,9 +132,10 @@ impl Run {
         all
     }
 
-    /// A latency that this share of the requests did not exceed, in milliseconds.
+    /// A latency that this share of the requests did not exceed, in milliseconds; not a number if none was
+    /// timed.
     pub(super) fn millis(&self, share: f64) -> f64 {
-        self.latencies().value_at_quantile(share) as f64 / 1e6
+        millis(&self.latencies(), share)
     }
 
     /// The longest time without any acknowledgement.
@@ -252,6 +253,7 @@ mod tests {
         assert_eq!(ratio, Spread { median: 0.5, min: 0.25, max: 1.0 });
         assert_eq!(Spread::of([]), Spread::default());
         assert_eq!((fast.bytes_each(), fast.fsyncs_each()), (Some(50.0), None));
+        assert!(fast.millis(0.99).is_nan(), "nothing was timed");
         assert_eq!(fast.processors(), (None, None));
     }
 }

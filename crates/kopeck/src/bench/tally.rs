@@ -33,6 +33,12 @@ pub(super) fn latencies() -> Latencies {
         .unwrap_or_else(|error| unreachable!("{error}"))
 }
 
+/// A latency that this share of the requests did not exceed, in milliseconds. Where none was timed there is
+/// none, and no target is met by it.
+pub(super) fn millis(latencies: &Latencies, share: f64) -> f64 {
+    if latencies.is_empty() { f64::NAN } else { latencies.value_at_quantile(share) as f64 / 1e6 }
+}
+
 /// What a thread, or all of them together, saw.
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
@@ -48,8 +54,8 @@ pub(super) struct Tally {
     pub(super) replayed: u64,
     /// Operations that were refused or failed, by code.
     pub(super) errors: BTreeMap<String, u64>,
-    /// From the moment a request was sent (or due, at a fixed rate) to its answer; those that were
-    /// sent and answered within the run's time.
+    /// From the moment a request was sent (or due, at a fixed rate) to its answer; those that were sent (or
+    /// due) within the run's time, whenever they were answered: the slowest are the last.
     pub(super) latencies: Latencies,
     /// The longest time without any acknowledgement.
     pub(super) pause: Duration,
@@ -119,6 +125,10 @@ impl Tally {
             }
         }
         let span = &shared.span;
+        if since >= span.from && since < span.until {
+            let nanos = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
+            self.latencies.saturating_record(nanos);
+        }
         if now < span.from || now >= span.until {
             return;
         }
@@ -129,10 +139,6 @@ impl Tally {
             usize::try_from(slice).ok().and_then(|slice| self.slices.get_mut(slice))
         {
             *slice += done;
-        }
-        if since >= span.from {
-            let nanos = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
-            self.latencies.saturating_record(nanos);
         }
         let at = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
         let before = shared.newest.fetch_max(at, Ordering::Relaxed);
@@ -185,9 +191,10 @@ impl Tally {
         self.errors.values().sum()
     }
 
-    /// A latency that this share of the requests did not exceed, in milliseconds.
+    /// A latency that this share of the requests did not exceed, in milliseconds; not a number if none was
+    /// timed.
     pub(super) fn millis(&self, share: f64) -> f64 {
-        self.latencies.value_at_quantile(share) as f64 / 1e6
+        millis(&self.latencies, share)
     }
 }
 
@@ -225,7 +232,7 @@ mod tests {
         {
             tally.take(&ok, &one, (at(since), at(now)), &shared);
         }
-        assert_eq!((tally.acknowledged, tally.counted, tally.latencies.len()), (5, 3, 2));
+        assert_eq!((tally.acknowledged, tally.counted, tally.latencies.len()), (5, 3, 3));
         assert_eq!(tally.slices, [0, 2, 0, 0, 0, 0, 0, 1, 0, 0]);
         assert_eq!(tally.pause, Duration::from_millis(600));
         assert!((tally.millis(1.0) - 260.0).abs() < 1.0, "{}", tally.millis(1.0));
