@@ -90,7 +90,7 @@ pub(super) struct Measure {
 
     /// The engine alone, in this process, without HTTP; beside it a bare file (raw).
     #[arg(long, conflicts_with_all = ["url", "rate", "beside", "connections", "client_processors",
-        "http_processors"])]
+        "client_threads", "http_processors", "seconds", "warm_up_seconds", "sessions"])]
     pub(super) engine: bool,
 
     /// How often each is measured, in turns; the figures are medians.
@@ -110,7 +110,8 @@ pub(super) struct Measure {
     #[arg(long, value_parser = parse_rate, value_name = "REQUESTS_PER_SECOND")]
     pub(super) rate: Option<f64>,
 
-    /// With --engine: operations a round, 20 million at most.
+    /// With --engine, in place of a time: operations a round, 20 million at most, and as many more as fill
+    /// the last batch.
     #[arg(long, requires = "engine", default_value = "1000000", value_parser = count(OPERATIONS_RANGE),
         value_name = "COUNT")]
     pub(super) operations: usize,
@@ -271,6 +272,9 @@ impl Wanted {
 
 impl Measure {
     fn contradiction(&self) -> Option<String> {
+        if let Some(twice) = self.twice() {
+            return Some(format!("{twice} has the same twice"));
+        }
         if self.url.is_some() && self.wallets.is_some_and(|wallets| wallets > PEOPLE_MAX) {
             return Some(format!("with --url, --wallets is {PEOPLE_MAX} at most"));
         }
@@ -278,6 +282,25 @@ impl Measure {
         let more = self.sessions.filter(|sessions| *sessions > wallets)?;
         Some(format!("--sessions {more} are more than there are wallets ({wallets})"))
     }
+
+    /// Which option names something twice. Two runs of one name cannot be told apart, and two servers of one
+    /// kind cannot have the same data.
+    fn twice(&self) -> Option<&'static str> {
+        let lists = [
+            ("--scenario", has_twice(&self.scenario)),
+            ("--connections", has_twice(&self.connections)),
+            ("--batch", has_twice(&self.batch)),
+            ("--beside", has_twice(&self.beside)),
+        ];
+        lists.into_iter().find_map(|(name, twice)| twice.then_some(name))
+    }
+}
+
+fn has_twice<T: PartialEq>(values: &[T]) -> bool {
+    values
+        .iter()
+        .enumerate()
+        .any(|(place, value)| values.iter().take(place).any(|one| one == value))
 }
 
 impl Targets {
@@ -316,7 +339,8 @@ mod tests {
             "",
             "--wallets 2 --sessions 2 --rounds 1 --connections 1,2000 --rate 0.1 --client-threads 1",
             "--wallets 100000000 --stored-operations 10000000000",
-            "--engine --operations 20000000",
+            "--engine --operations 20000000 --batch 1,8192 --rounds 1",
+            "--beside null,bare --scenario zipf,uniform",
             "--url http://x --wallets 1000",
             "targets",
             "targets --rows 1000 --wallets 100 --many-wallets 100 --history 100 --rounds 1",
@@ -342,6 +366,15 @@ mod tests {
             "--client-threads 0",
             "--operations 5",
             "--engine --operations 0",
+            "--engine --seconds 3",
+            "--engine --warm-up-seconds 3",
+            "--engine --sessions 3",
+            "--engine --client-threads 1",
+            "--beside null,null",
+            "--beside null --beside null",
+            "--connections 4,64,4",
+            "--scenario zipf,zipf",
+            "--batch 1,1",
             "--url http://x --wallets 1001",
             "targets --wallets 1",
             "targets --many-wallets 1",
