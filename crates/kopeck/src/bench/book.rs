@@ -50,6 +50,7 @@ impl Book {
 
     /// Stops it, and looks at what it has left behind.
     pub(super) fn finish(self, document: &mut Document) -> anyhow::Result<Work> {
+        document.notes.extend(self.work.grown(self.before));
         document.findings.push(checks::replays(&self.server, &self.crowd, &self.sample.sample)?);
         self.server.stop()?;
         let after = checks::left_behind(&self.work, &mut document.findings)?;

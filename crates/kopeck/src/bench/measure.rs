@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::book::Book;
 use super::checks::{self, Told};
 use super::document::Document;
 use super::engine::{Batches, Engine};
@@ -66,14 +67,11 @@ fn here(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
     let told = measure_all(wanted, &servers, &mut document)?;
     let mut servers = servers.into_iter();
     let (server, _) = servers.next().context("no server")?;
-    let before = told.before;
-    document.findings.push(checks::replays(&server, &crowd, &told.sample.sample)?);
-    server.stop()?;
     for (other, _) in servers {
         other.stop()?;
     }
-    let after = checks::left_behind(&work, &mut document.findings)?;
-    document.findings.push(checks::one_effect_each(told.told, before, after));
+    let AllTold { before, told, sample } = told;
+    Book { work, crowd, server, before, told, sample }.finish(&mut document)?;
     Ok(document)
 }
 
@@ -289,6 +287,7 @@ pub(super) fn finish_engine(
     (told, before): (Told, u64),
     document: &mut Document,
 ) -> anyhow::Result<()> {
+    document.notes.extend(work.grown(before));
     let after = checks::left_behind(work, &mut document.findings)?;
     document.findings.push(checks::one_effect_each(told, before, after));
     Ok(())

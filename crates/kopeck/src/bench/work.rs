@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::requests::{Crowd, Person};
+use super::table::whole;
 use crate::auth::{SessionToken, cookies};
 use crate::hex;
 
@@ -117,6 +118,20 @@ impl Work {
     /// What is in it.
     pub(super) fn size(&self) -> Size {
         self.mark.size
+    }
+
+    /// What must be said of a book that has so many operations before it is measured, if it is not as it was
+    /// made: kept data have what was measured on them.
+    pub(super) fn grown(&self, before: u64) -> Option<String> {
+        let Size { wallets, operations, .. } = self.mark.size;
+        let made = operations.max(wallets);
+        let name = self.home.file_name().unwrap_or_default().display();
+        (before != made).then(|| {
+            let (before, made) = (whole(before as f64), whole(made as f64));
+            format!(
+                "{name}: {before} operations before, and not {made}: it has been measured already"
+            )
+        })
     }
 
     /// Where it is.
