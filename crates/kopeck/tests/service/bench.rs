@@ -8,10 +8,15 @@ use serde_json::Value;
 
 use crate::harness::{BANK_EMAIL, BANK_PASS, Service, in_home, kopeck};
 
+/// Measures over HTTP for a moment; it must end well and say what it found as JSON.
+fn bench(command: Command, arguments: &[&str]) -> Value {
+    let short = ["--rounds", "1", "--seconds", "1", "--warm-up-seconds", "0.1"];
+    run(command, &[&short, arguments].concat())
+}
+
 /// Runs it; it must end well and say what it found as JSON.
-fn bench(mut command: Command, arguments: &[&str]) -> Value {
-    let few = ["bench", "--json", "--rounds", "1", "--seconds", "1", "--warm-up-seconds", "0.1"];
-    let output = command.args(few).args(arguments).output().unwrap();
+fn run(mut command: Command, arguments: &[&str]) -> Value {
+    let output = command.arg("bench").args(arguments).arg("--json").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stdout));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -70,6 +75,31 @@ fn a_private_service_is_measured_beside_others_and_nothing_is_left_behind() {
     assert!(std::fs::read_to_string(report).unwrap().contains("</html>"));
 }
 
+/// How many operations each book had before.
+fn grown(document: &Value) -> Vec<u64> {
+    let details = document["checks"].as_array().unwrap().iter().map(|check| &check["detail"]);
+    let from = |detail: &Value| {
+        let (_, rest) = detail.as_str()?.split_once("the book grew from ")?;
+        rest.split(' ').next()?.parse().ok()
+    };
+    details.filter_map(from).collect()
+}
+
+#[test]
+fn all_targets_are_measured_and_the_large_book_is_compared_with_one_that_is_still_small() {
+    let home = tempfile::tempdir().unwrap();
+    let few = ["--rows", "1000", "--wallets", "100", "--many-wallets", "100", "--history", "100"];
+    let short = ["--rounds", "1", "--seconds", "0.2", "--pause-seconds", "0.2"];
+    let document = run(kopeck(home.path()), &[&["targets"], &few[..], &short[..]].concat());
+    assert_eq!(document["checks_hold"], true, "{document}");
+    let targets = document["targets"].as_array().unwrap();
+    assert_eq!(targets.len(), 15);
+    assert!(targets.iter().all(|target| target["value"].is_f64()), "{document}");
+    let small = grown(&document).into_iter().filter(|before| *before == 2_000).count();
+    assert_eq!(small, 2, "{document}");
+    assert!(is_empty(home.path()), "the data are removed");
+}
+
 /// What became of the check that payments sent again are answered as before.
 fn sent_again(document: &Value) -> &Value {
     let checks = document["checks"].as_array().unwrap();
@@ -123,13 +153,20 @@ fn the_thread_for_http_of_a_private_service_stays_where_it_is_put() {
 #[test]
 fn the_engine_is_measured_alone_and_kept_data_are_used_again() {
     let home = tempfile::tempdir().unwrap();
-    let arguments = ["--engine", "--operations", "2000", "--batch", "500", "--wallets", "50"];
-    let kept = ["--work-dir", "work", "--keep", "--scenario", "zipf"];
+    let arguments = ["--engine", "--operations", "1900", "--batch", "500", "--wallets", "50"];
+    let kept = ["--work-dir", "work", "--keep", "--scenario", "zipf", "--rounds", "1"];
     let all: Vec<_> = arguments.into_iter().chain(kept).collect();
-    for _ in 0..2 {
-        let document = bench(kopeck(home.path()), &all);
+    for before in [50, 2_050] {
+        let document = run(kopeck(home.path()), &all);
         check(&document, &[("engine", "zipf"), ("raw", "append and fsync")]);
         assert_eq!(document["runs"][0]["operations_acknowledged"], 2_000);
+        for not_known in ["longest_pause_ms", "latency_ms/p99", "server_processors_busy"] {
+            let pointer = format!("/runs/1/{not_known}");
+            assert_eq!(document.pointer(&pointer), Some(&Value::Null), "{not_known}");
+        }
+        assert!(grown(&document).contains(&before), "{document}");
+        // It is said that there is more in it than was asked for.
+        assert_eq!(document["notes"].as_array().unwrap().len(), usize::from(before > 50));
     }
     // Another size is not what is there.
     let output = kopeck(home.path())
