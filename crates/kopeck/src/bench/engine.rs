@@ -82,6 +82,7 @@ impl Engine {
         let mut newest = began;
         self.runtime.block_on(async {
             for batch in batches {
+                go_on()?;
                 tally.asked += 1;
                 waiting.push_back((Instant::now(), self.store.submit(batch)));
                 if waiting.len() > BATCHES_AHEAD
@@ -121,7 +122,10 @@ fn make(wanted: &Batches) -> anyhow::Result<Vec<Vec<Submission>>> {
     let mut chooser = Chooser::new(wanted.scenario, people, shares, fastrand::u64(..));
     let batch = wanted.batch.max(1);
     (0..wanted.operations.div_ceil(batch).max(1))
-        .map(|_| (0..batch).map(|_| transfer(&mut chooser, wanted.keys)).collect())
+        .map(|_| {
+            go_on()?;
+            (0..batch).map(|_| transfer(&mut chooser, wanted.keys)).collect()
+        })
         .collect()
 }
 

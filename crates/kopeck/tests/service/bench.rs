@@ -217,6 +217,27 @@ fn nothing_is_left_behind_when_the_terminal_goes() {
 }
 
 #[test]
+fn the_engine_alone_is_stopped_in_the_middle_of_its_round() {
+    let home = tempfile::tempdir().unwrap();
+    let work = home.path().join("work");
+    let few = ["bench", "--engine", "--operations", "20000000", "--rounds", "1", "--wallets", "10"];
+    let mut command = kopeck(home.path());
+    command.args(few).args(["--work-dir", "work"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut bench = command.spawn().unwrap();
+    until("the book is made", || {
+        let dirs = std::fs::read_dir(&work).into_iter().flatten().flatten();
+        let marks = dirs.map(|dir| dir.path().join("engine/kopeck-bench.json"));
+        let texts = marks.into_iter().filter_map(|mark| std::fs::read_to_string(mark).ok());
+        texts.into_iter().any(|text| text.contains("\"made\":true"))
+    });
+    signal(&bench, "INT");
+    let began = Instant::now();
+    until("it ends", || bench.try_wait().unwrap().is_some());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(is_empty(&work));
+}
+
+#[test]
 fn a_private_server_ends_with_its_benchmark_and_two_cannot_have_the_same_data() {
     let home = tempfile::tempdir().unwrap();
     let mut bench = long_bench(home.path(), &["--keep"]);
