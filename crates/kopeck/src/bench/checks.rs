@@ -194,6 +194,10 @@ fn minor(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::super::requests::Person;
     use super::*;
 
     #[test]
@@ -246,6 +250,54 @@ mod tests {
         findings.clear();
         let _ = left_behind(&work, &mut findings);
         assert!(findings.iter().any(|finding| finding.holds == Some(false)), "{findings:?}");
+    }
+
+    #[test]
+    fn money_from_nowhere_is_found_by_the_opening_alone() {
+        // Of a book that is too large to be checked whole there is nothing else.
+        use super::super::work::Size;
+        for balance in [1_i64, -1] {
+            let home = tempfile::tempdir().unwrap();
+            let size = Size { wallets: 5, sessions: 2, operations: 100, hot_operations: 0 };
+            let mut work = Work::open(home.path(), size).unwrap();
+            prefill::fill(&mut work, "test").unwrap();
+            prefill::open(&work, Arc::new(Unobserved)).unwrap().close();
+            let file = rusqlite::Connection::open(work.data().join("kopeck.db")).unwrap();
+            let read = "SELECT states FROM swept_block";
+            let mut states: Vec<u8> = file.query_row(read, (), |row| row.get(0)).unwrap();
+            // Wallet 3's balance: 16 bytes a wallet, the balance first.
+            states[32..40].copy_from_slice(&balance.to_be_bytes());
+            file.execute("UPDATE swept_block SET states = ?1", [states]).unwrap();
+            drop(file);
+            assert!(prefill::open(&work, Arc::new(Unobserved)).is_err(), "{balance}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_pays_again_is_found() {
+        let (first, again) = (r#"{"operation_id":7}"#, r#"{"operation_id":8}"#);
+        for (status, mark, body, holds) in [
+            ("200 OK", "idempotency-replayed: true\r\n", first, true),
+            ("200 OK", "", first, false),
+            ("200 OK", "idempotency-replayed: true\r\n", again, false),
+            ("200 OK", "", again, false),
+            ("422 Unprocessable", "idempotency-replayed: true\r\n", first, false),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let server = Server::elsewhere(listener.local_addr().unwrap());
+            let said = format!("HTTP/1.1 {status}\r\n{mark}content-length: 18\r\n\r\n{body}");
+            let service = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                assert!(stream.read(&mut [0; 4_096]).unwrap() > 0);
+                stream.write_all(said.as_bytes()).unwrap();
+            });
+            let person = |wallet| Person { wallet, cookie: "x=y".to_owned() };
+            let crowd = Crowd { bank: person(1), people: vec![person(2), person(3)], wallets: 2 };
+            let payment = Payment { payer: Payer::Person(0), to: 3, key: [b'k'; 36] };
+            let found = replays(&server, &crowd, &[(payment, 7)]).unwrap();
+            service.join().unwrap();
+            assert_eq!(found.holds, Some(holds), "{status} {mark}{body}");
+        }
     }
 
     #[test]
