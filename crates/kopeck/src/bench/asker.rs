@@ -126,7 +126,10 @@ impl Asker {
 
 fn expect_ok<'a>(path: &str, answer: Answer<'a>) -> anyhow::Result<Answer<'a>> {
     if answer.status != 200 {
-        let said: String = String::from_utf8_lossy(answer.body).chars().take(300).collect();
+        // A page of somebody else's has many lines.
+        let said = String::from_utf8_lossy(answer.body);
+        let said: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said: String = said.chars().take(300).collect();
         bail!("{path} was answered with {}: {said}", answer.status);
     }
     Ok(answer)

@@ -79,7 +79,8 @@ fn here(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
 fn elsewhere(wanted: &Measure, url: &str) -> anyhow::Result<Document> {
     let server = Server::elsewhere(remote::address(url)?);
     let people = wanted.wallets.unwrap_or(PEOPLE_ELSEWHERE);
-    let crowd = Arc::new(remote::crowd(server.address(), people)?);
+    let crowd = remote::crowd(server.address(), people);
+    let crowd = Arc::new(crowd.with_context(|| format!("{url} cannot be measured"))?);
     let mut document = Document::new();
     document.set("service", url);
     document.set("people", people);

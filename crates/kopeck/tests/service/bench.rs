@@ -271,6 +271,19 @@ fn a_service_that_runs_already_is_driven_over_its_api() {
 }
 
 #[test]
+fn a_service_whose_currency_has_not_two_digits_is_refused_before_anybody_signs_up() {
+    let service = Service::start_with(&["--currency", "JPY"]);
+    let home = tempfile::tempdir().unwrap();
+    let mut command = kopeck(home.path());
+    command.env("BANK_EMAIL", BANK_EMAIL).env("BANK_PASS", BANK_PASS);
+    let output = command.args(["bench", "--url", service.url()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("{} cannot be measured", service.url())), "{said}");
+    assert!(said.contains("the service keeps JPY"), "{said}");
+}
+
+#[test]
 fn a_stand_in_starts_only_where_a_benchmark_has_made_the_data() {
     let mut service = Service::start();
     assert!(service.stop().success());
