@@ -22,7 +22,7 @@ use super::tally::Tally;
 use super::turns::in_turn;
 use super::usage::Usage;
 use super::work::{Size, Work};
-use super::{raw, remote};
+use super::{raw, remote, threads};
 use crate::api::BODIES_PER_USER_MAX;
 
 /// Wallets, when nobody says how many.
@@ -48,7 +48,8 @@ fn here(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
     let sessions = wanted.sessions.unwrap_or(wallets.min(SESSIONS_MAX));
     let size = Size { wallets, sessions, operations: wanted.stored_operations, hot_operations: 0 };
     let home = Home::new(place)?;
-    let wanted = &Measure { client: wanted.client.placed(home.path()), ..wanted.clone() };
+    let (service, client) = threads::placed((&wanted.service, &wanted.client), home.path());
+    let wanted = &Measure { service, client, ..wanted.clone() };
     let mut document = Document::new();
     document.set("book", describe(size));
     let beside = Size { operations: 0, ..size };
@@ -237,7 +238,10 @@ pub(super) fn engine(wanted: &Measure, place: &Place) -> anyhow::Result<Document
     let mut document = Document::new();
     document.set("book", describe(size));
     document.set("keys", if wanted.no_keys { "none" } else { "a random UUID each" });
-    document.set("rounds", format!("{} of {} operations", wanted.rounds, wanted.operations));
+    document.set(
+        "rounds",
+        format!("{} of {} operations, in whole batches", wanted.rounds, wanted.operations),
+    );
     let work = home.book("engine", size)?;
     let batches = if wanted.batch.is_empty() { &[ENGINE_BATCH] } else { wanted.batch.as_slice() };
     let mut planned = Vec::new();

@@ -23,6 +23,7 @@ use super::run::{Run, Spread};
 use super::scenario::{Scenario, uuid};
 use super::server::{Kind, Server};
 use super::table::whole;
+use super::threads;
 use super::turns::in_turn;
 use super::usage::Usage;
 use super::work::{Size, Work};
@@ -53,7 +54,8 @@ pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
     announce(wanted);
     let home = Home::new(&wanted.place)?;
     home.require_room_for(&largest_books(wanted))?;
-    let wanted = &Targets { client: wanted.client.placed(home.path()), ..wanted.clone() };
+    let (service, client) = threads::placed((&wanted.service, &wanted.client), home.path());
+    let wanted = &Targets { service, client, ..wanted.clone() };
     let mut document = Document::new();
     let small = small_size(wanted);
     document.set("small book", describe(small));
