@@ -50,7 +50,12 @@ class Settings:
                 raise Failed(f"{name} must be a whole number above 0, not {text!r}")
             return int(text)
 
-        clients = tuple(int(count) for count in os.environ.get("CLIENTS", "1 8 16 64").split())
+        try:
+            # What is named twice is measured once.
+            asked = os.environ.get("CLIENTS", "1 8 16 64").split()
+            clients = tuple(dict.fromkeys(int(count) for count in asked))
+        except ValueError:
+            clients = ()
         if not clients or min(clients) < 1 or max(clients) > CLIENTS_MAX:
             raise Failed(f"CLIENTS must be numbers from 1 to {CLIENTS_MAX}")
         return cls(
