@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
@@ -66,6 +67,10 @@ impl Load {
     /// Sends it, and measures.
     pub(super) fn run(&self, server: &Server, title: &str) -> anyhow::Result<Round> {
         go_on()?;
+        self.measure(server, title).map_err(|error| server.explained(error))
+    }
+
+    fn measure(&self, server: &Server, title: &str) -> anyhow::Result<Round> {
         let address = server.address();
         let threads = self.client.threads().clamp(1, self.connections.max(1));
         let begin = Instant::now();
@@ -92,7 +97,9 @@ impl Load {
                 };
                 running.push(named.spawn_scoped(scope, placed)?);
             }
-            let (server, client) = self.watch(server, &span, title)?;
+            // Before its time a thread ends only if something went wrong, which it tells then.
+            let goes_on = || !running.iter().any(ScopedJoinHandle::is_finished);
+            let (server, client) = self.watch(server, &span, (title, &goes_on))?;
             let mut tally = Tally::new(self.measured);
             for thread in running {
                 tally.add(thread.join().map_err(|_| anyhow!("a client's thread panicked"))??);
@@ -146,11 +153,16 @@ impl Load {
     }
 
     /// Waits for the run's end and reads what was used within its time.
-    fn watch(&self, server: &Server, span: &Span, title: &str) -> anyhow::Result<(Usage, Usage)> {
+    fn watch(
+        &self,
+        server: &Server,
+        span: &Span,
+        (title, goes_on): (&str, &dyn Fn() -> bool),
+    ) -> anyhow::Result<(Usage, Usage)> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let bar = progress::timed(title, millis(span.until - span.begin));
         let wait_for = |moment: Instant| {
-            while Instant::now() < moment && !STOP.load(Ordering::Relaxed) {
+            while Instant::now() < moment && !STOP.load(Ordering::Relaxed) && goes_on() {
                 let left = moment.saturating_duration_since(Instant::now());
                 std::thread::sleep(left.min(Duration::from_millis(250)));
                 bar.set_position(millis(span.begin.elapsed()));

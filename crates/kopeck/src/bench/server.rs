@@ -9,14 +9,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::asker::Asker;
 use super::document::Document;
@@ -62,6 +62,8 @@ pub(super) struct Server {
     address: SocketAddr,
     /// Only a private one has it.
     child: Option<Child>,
+    /// Its log, and where in it this start begins.
+    log: Option<(PathBuf, u64)>,
 }
 
 impl Server {
@@ -92,7 +94,9 @@ impl Server {
         }
         let mut child = command.spawn().context("cannot start the server")?;
         match greeting(&mut child) {
-            Ok(address) => Ok(Self { kind, address, child: Some(child) }),
+            Ok(address) => {
+                Ok(Self { kind, address, child: Some(child), log: Some((log_path, log_from)) })
+            }
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -104,7 +108,24 @@ impl Server {
 
     /// One that runs already.
     pub(super) fn elsewhere(address: SocketAddr) -> Self {
-        Self { kind: Kind::Kopeck, address, child: None }
+        Self { kind: Kind::Kopeck, address, child: None, log: None }
+    }
+
+    /// What went wrong, with what became of the server if it has ended meanwhile: its log goes with the data.
+    pub(super) fn explained(&self, error: anyhow::Error) -> anyhow::Error {
+        let Some(pid) = self.child.as_ref().and_then(pid) else { return error };
+        // Its connections are gone a moment before it is.
+        std::thread::sleep(Duration::from_millis(200));
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let Ok(Some(ended)) = waitid(WaitId::Pid(pid), look) else { return error };
+        let how = match (ended.exit_status(), ended.terminating_signal()) {
+            (Some(status), _) => format!("status {status}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "no status".to_owned(),
+        };
+        let words = self.log.as_ref().and_then(|(log, from)| last_words(log, *from));
+        let words = words.map_or(String::new(), |words| format!(": {words}"));
+        error.context(format!("the server ({}) has ended with {how}{words}", self.kind.name()))
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -170,8 +191,7 @@ impl Server {
     /// Stops it, as an operator would (SIGTERM); it must end well. Somebody else's is left alone.
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.context("no such process")?, Signal::TERM)?;
+        kill_process(pid(&child).context("no such process")?, Signal::TERM)?;
         let asked = Instant::now();
         while asked.elapsed() < STOP_MAX {
             if let Some(status) = child.try_wait()? {
@@ -193,6 +213,10 @@ impl Drop for Server {
             let _ = child.wait();
         }
     }
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
 /// The last lines of a log, of what was written from a place on; nothing if there are none.

@@ -216,6 +216,27 @@ fn nothing_is_left_behind_when_the_terminal_goes() {
     assert!(is_empty(&work));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_private_server_that_has_ended_is_named_with_how() {
+    let home = tempfile::tempdir().unwrap();
+    let few = ["bench", "--rounds", "1", "--seconds", "120", "--wallets", "10"];
+    let mut command = kopeck(home.path());
+    command.args(few).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut bench = command.spawn().unwrap();
+    let kill = "set -- $(cat /proc/$1/task/*/children); test $# = 1 && sleep 3 && kill -9 $1";
+    let id = bench.id().to_string();
+    until("the server is started and killed", || {
+        Command::new("sh").args(["-c", kill, "sh", &id]).status().unwrap().success()
+    });
+    until("it ends", || bench.try_wait().unwrap().is_some());
+    let output = bench.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(") has ended with signal 9"), "{said}");
+    assert!(said.contains("cannot connect") || said.contains("cannot be asked"), "{said}");
+}
+
 #[test]
 fn the_engine_alone_is_stopped_in_the_middle_of_its_round() {
     let home = tempfile::tempdir().unwrap();
