@@ -61,6 +61,7 @@ pub(crate) enum Code {
     UnsupportedTransferEncoding,
     Overloaded,
     StorageFull,
+    DataFileLocked,
     Closing,
     OutcomeUnknown,
     Unreadable,
@@ -124,6 +125,9 @@ impl Code {
             }
             Self::Overloaded => (503, "overloaded", "The service has too much to do"),
             Self::StorageFull => (503, "storage_full", "The disk is full"),
+            Self::DataFileLocked => {
+                (503, "data_file_locked", "Another program holds the data file")
+            }
             Self::Closing => (503, "closing", "The service is stopping"),
             Self::OutcomeUnknown => (503, "outcome_unknown", "The outcome is unknown"),
             Self::Unreadable => (503, "unreadable", "The data could not be read"),
@@ -136,6 +140,7 @@ impl Code {
         match error {
             LedgerError::Overloaded => Self::Overloaded,
             LedgerError::StorageFull => Self::StorageFull,
+            LedgerError::DataFileLocked => Self::DataFileLocked,
             LedgerError::Closed => Self::Closing,
             LedgerError::OutcomeUnknown(_) => Self::OutcomeUnknown,
             LedgerError::Unreadable(_) => Self::Unreadable,
@@ -349,6 +354,9 @@ impl From<LedgerError> for Problem {
             LedgerError::StorageFull => problem
                 .detail("the disk is full; nothing was done, try again when there is room")
                 .retry_after(Duration::from_secs(30)),
+            LedgerError::DataFileLocked => problem
+                .detail("another program holds the data file; nothing was done, try again later")
+                .retry_after(Duration::from_secs(5)),
             LedgerError::Closed => problem
                 .detail("the service is stopping; nothing was done, try again")
                 .retry_after(Duration::from_secs(5)),
@@ -442,6 +450,7 @@ mod tests {
         for error in [
             LedgerError::Overloaded,
             LedgerError::StorageFull,
+            LedgerError::DataFileLocked,
             LedgerError::Closed,
             LedgerError::OutcomeUnknown(why()),
             LedgerError::Unreadable(why()),

@@ -27,6 +27,10 @@ pub enum LedgerError {
     /// There is no room on the disk. Nothing was done; works again when there is room.
     #[error("the disk is full; nothing was done")]
     StorageFull,
+    /// Another program has locked the data file, and kept it for longer than is waited. Nothing was done;
+    /// works again when it lets go.
+    #[error("another program holds the data file; nothing was done")]
+    DataFileLocked,
     /// The service is stopping. Nothing was done.
     #[error("the ledger is stopping; nothing was done")]
     Closed,
@@ -48,6 +52,7 @@ impl LedgerError {
         match self {
             Self::Overloaded => "overloaded",
             Self::StorageFull => "storage_full",
+            Self::DataFileLocked => "data_file_locked",
             Self::Closed => "closing",
             Self::OutcomeUnknown(_) => "outcome_unknown",
             Self::Unreadable(_) => "unreadable",

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Currency, Damage};
+use ledger::{Currency, Damage, LedgerError};
 
 use crate::chain::ChainDamage;
 
 /// What the engine tells whoever measures it. Called on the engine's threads: must be quick.
 pub trait Observer: Send + Sync {
-    /// A batch of so many operations was made durable, or refused.
-    fn batch(&self, operations: usize, elapsed: Duration, committed: bool);
+    /// A batch of so many operations was made durable, or refused for this.
+    fn batch(&self, operations: usize, elapsed: Duration, committed: Result<(), &LedgerError>);
     /// A checkpoint moved the write-ahead log into the data file.
     fn checkpoint(&self, elapsed: Duration);
 }
@@ -22,7 +22,7 @@ pub trait Observer: Send + Sync {
 pub struct Unobserved;
 
 impl Observer for Unobserved {
-    fn batch(&self, _: usize, _: Duration, _: bool) {}
+    fn batch(&self, _: usize, _: Duration, _: Result<(), &LedgerError>) {}
     fn checkpoint(&self, _: Duration) {}
 }
 

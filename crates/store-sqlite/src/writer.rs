@@ -38,11 +38,12 @@ enum Failure {
 
 impl From<rusqlite::Error> for Failure {
     /// SQLite reports a full disk before it writes a commit, so that the batch is surely not in the
-    /// file. After any other failure of the storage, it may be.
+    /// file. Nor is what waited for another program's lock: nobody in this process takes one beside the
+    /// writer. After any other failure of the storage, it may be.
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Refused(LedgerError::StorageFull),
-            Some(ErrorCode::DatabaseBusy) => Self::Refused(LedgerError::Overloaded),
+            Some(ErrorCode::DatabaseBusy) => Self::Refused(LedgerError::DataFileLocked),
             _ => Self::Unknown(error.to_string()),
         }
     }
@@ -98,9 +99,10 @@ impl Writer {
             let sweep = self.sweep;
             let gate = Arc::clone(&self.gate);
             let result = gate.pass(|| self.write(&mut ready, &mut batch, &mut decided));
-            self.observer.batch(operations, began.elapsed(), result.is_ok());
+            let elapsed = began.elapsed();
             match result {
                 Ok(()) => {
+                    self.observer.batch(operations, elapsed, Ok(()));
                     self.publish(&decided);
                     let decided = std::mem::take(&mut decided);
                     (self.deliver)(Box::new(move || decided.into_iter().for_each(Decided::answer)));
@@ -113,6 +115,7 @@ impl Writer {
                             (LedgerError::OutcomeUnknown(why.clone()), Some(why))
                         }
                     };
+                    self.observer.batch(operations, elapsed, Err(&error));
                     self.book.roll_back();
                     self.hasher.roll_back();
                     self.keys.roll_back();

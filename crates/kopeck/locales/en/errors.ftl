@@ -37,6 +37,7 @@ error-too_many_attempts = Too many tries. Please wait a little and try again.
 ## The engine and the service
 error-overloaded = The service is very busy at this moment. Nothing was done; please try again in a few seconds.
 error-storage_full = The service can’t take anything in just now. Nothing was done; please try again later.
+error-data_file_locked = The service can’t take anything in just now. Nothing was done; please try again later.
 error-closing = The service is restarting. Nothing was done; please try again in a moment.
 error-outcome_unknown = We don’t know yet whether it went through. Press the button again without changing anything: it will be done once only, whatever happened.
 error-unreadable = Your wallet can’t be read just now. Nothing was changed; please try again later.

@@ -136,7 +136,7 @@ const BODY: [Code; 6] = [
 /// What a route that reads the store may answer.
 const STORE: [Code; 3] = [Code::Unreadable, Code::Overloaded, Code::Closing];
 /// What a route that writes to the store may answer.
-const WRITE: [Code; 2] = [Code::StorageFull, Code::OutcomeUnknown];
+const WRITE: [Code; 3] = [Code::StorageFull, Code::DataFileLocked, Code::OutcomeUnknown];
 /// What a route for somebody logged in may answer.
 const CALLER: [Code; 1] = [Code::NotLoggedIn];
 

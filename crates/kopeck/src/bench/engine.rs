@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ledger::{Ledger, Outcome, Pending, Submission};
+use ledger::{Ledger, LedgerError, Outcome, Pending, Submission};
 use store_sqlite::{Observer, SqliteStore};
 
 use super::load::{Round, go_on};
@@ -29,8 +29,8 @@ pub(super) struct Counts {
 }
 
 impl Observer for Counts {
-    fn batch(&self, _: usize, _: Duration, committed: bool) {
-        self.commits.fetch_add(u64::from(committed), Ordering::Relaxed);
+    fn batch(&self, _: usize, _: Duration, committed: Result<(), &LedgerError>) {
+        self.commits.fetch_add(u64::from(committed.is_ok()), Ordering::Relaxed);
     }
 
     fn checkpoint(&self, _: Duration) {

@@ -239,20 +239,24 @@ impl Metrics {
 }
 
 impl store_sqlite::Observer for Metrics {
-    fn batch(&self, operations: usize, elapsed: Duration, committed: bool) {
-        if committed {
-            // A batch is at most some thousands: exact in a float.
-            self.batch_operations.observe(u32::try_from(operations).map_or(f64::MAX, f64::from));
-            self.commit_seconds.observe(elapsed.as_secs_f64());
-            if self.refusing.load(Relaxed) {
-                self.refusing.store(false, Relaxed);
-                tracing::info!("batches are committed again");
+    fn batch(&self, operations: usize, elapsed: Duration, committed: Result<(), &LedgerError>) {
+        match committed {
+            Ok(()) => {
+                // A batch is at most some thousands: exact in a float.
+                self.batch_operations
+                    .observe(u32::try_from(operations).map_or(f64::MAX, f64::from));
+                self.commit_seconds.observe(elapsed.as_secs_f64());
+                if self.refusing.load(Relaxed) {
+                    self.refusing.store(false, Relaxed);
+                    tracing::info!("batches are committed again");
+                }
             }
-        } else {
-            self.batches_refused.inc();
-            // Once, and not for every request: the log may be on the disk that is full.
-            if !self.refusing.swap(true, Relaxed) {
-                tracing::error!("a batch could not be committed and was refused");
+            Err(reason) => {
+                self.batches_refused.inc();
+                // Once, and not for every request: the log may be on the disk that is full.
+                if !self.refusing.swap(true, Relaxed) {
+                    tracing::error!(%reason, "a batch could not be committed");
+                }
             }
         }
     }

@@ -314,6 +314,7 @@ mod tests {
             AuthError::Overloaded,
             AuthError::Ledger(LedgerError::Overloaded),
             AuthError::Ledger(LedgerError::StorageFull),
+            AuthError::Ledger(LedgerError::DataFileLocked),
             AuthError::Ledger(LedgerError::Closed),
             AuthError::Ledger(LedgerError::OutcomeUnknown(String::new())),
             AuthError::Ledger(LedgerError::Unreadable(String::new())),

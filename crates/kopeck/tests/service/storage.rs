@@ -83,6 +83,8 @@ async fn a_full_disk_refuses_reads_on_and_resumes_by_itself() {
     let (paid, answer) = pay_until_refused(&bank, anna.wallet).await;
     let answer = answer.expect_problem(503, "storage_full");
     assert_ne!(answer.header("retry-after"), "");
+    let log = service.log();
+    assert!(log.contains("could not be committed") && log.contains("the disk is full"), "{log}");
     for _ in 0..3 {
         bank.deposit(anna.wallet, "1").await.expect_problem(503, "storage_full");
         assert_eq!(anna.client.balance().await, format!("{}.00", paid + 1), "reads go on");
@@ -104,4 +106,30 @@ async fn a_full_disk_refuses_reads_on_and_resumes_by_itself() {
     service.kill();
     let service = service.start_again();
     assert_eq!(service.bank().await.balance().await, format!("-{}.00", paid + 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_file_that_another_program_holds_is_said_to_be_and_let_go_of_again() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "1").await;
+    let bank = service.bank().await;
+    let shell = rusqlite::Connection::open(service.data().join("kopeck.db")).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = bank.deposit(anna.wallet, "1").await.expect_problem(503, "data_file_locked");
+    assert_ne!(refused.header("retry-after"), "");
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("another program holds the data file; nothing was done"),
+        "{detail}"
+    );
+    let log = service.log();
+    assert!(
+        log.contains("could not be committed") && log.contains("another program holds"),
+        "{log}"
+    );
+    assert_eq!(anna.client.balance().await, "1.00", "reads go on");
+    shell.execute_batch("ROLLBACK").unwrap();
+    bank.deposit(anna.wallet, "1").await.expect_ok();
+    assert!(service.log().contains("batches are committed again"), "{}", service.log());
+    assert_eq!(anna.client.balance().await, "2.00");
 }
