@@ -40,7 +40,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::Parser;
@@ -98,6 +98,7 @@ pub fn run() -> ExitCode {
 
 fn start(options: Serve) -> anyhow::Result<()> {
     telemetry::start_log(options.log_format, &options.log)?;
+    clock::ensure_writable(SystemTime::now())?;
     let threads = HttpThreads::new(options.http_threads, options.http_processors.clone())?;
     let runtime = threads.runtime()?;
     let served = runtime.block_on(serve(options, &threads));
@@ -117,6 +118,7 @@ async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
         Arc::clone(&metrics) as Arc<dyn Observer>,
     )
     .await?;
+    clock::warn_if_behind(recovered.latest, clock::now());
     threads.stay(&options.place.directory.data).await?;
     metrics.publish(gauges(&store, options.idempotency_window_hours));
     let state = AppState::new(Arc::new(store.clone()), Arc::new(store.clone()), options, metrics)?;
@@ -251,7 +253,7 @@ fn announce(
     let mut out = std::io::stdout().lock();
     let url = format!("http://{}/", listener.local_addr()?);
     let Place { directory: Directory { data }, currency } = &options.place;
-    let Recovered { created, wallets, operations, replayed, elapsed } = recovered;
+    let Recovered { created, wallets, operations, replayed, latest: _, elapsed } = recovered;
     let text = match options.log_format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         format => format == LogFormat::Text,

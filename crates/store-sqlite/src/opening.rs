@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Currency, Damage, LedgerError};
+use ledger::{Currency, Damage, LedgerError, Timestamp};
 
 use crate::chain::ChainDamage;
 
@@ -65,6 +65,9 @@ pub struct Recovered {
     pub operations: u64,
     /// How many of them were replayed because the wallet table lagged behind.
     pub replayed: u64,
+    /// The latest moment that was written down. No operation is dated earlier from now on, whatever the
+    /// clock says.
+    pub latest: Timestamp,
     /// How long it took.
     pub elapsed: Duration,
 }

@@ -91,6 +91,7 @@ impl SqliteStore {
             wallets: state.book.wallets(),
             operations: state.book.last_operation().map_or(0, OperationId::get),
             replayed: state.replayed,
+            latest,
             elapsed: began.elapsed(),
         };
         let queue = Arc::new(Queue::new(options.queue_operations_max));

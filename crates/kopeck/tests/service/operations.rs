@@ -147,3 +147,27 @@ async fn another_currency_is_refused() {
     let error = String::from_utf8_lossy(&other.stderr).into_owned();
     assert!(error.contains("RUB"), "{error}");
 }
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_is_told_of_and_time_stands_still() {
+    let mut service = Service::start();
+    let anna = service.sign_up("anna").await;
+    let pay = json!({"wallet_id": 1, "amount": 1});
+    let request = anna.client.request("POST", "/api/wallet_to_wallet").json(&pay);
+    let refused = anna.client.send(request.header("idempotency-key", "k")).await;
+    refused.expect_problem(422, "insufficient_funds");
+    assert!(service.stop().success());
+    // As a clock in 2150 would have dated it.
+    let file = rusqlite::Connection::open(service.data().join("kopeck.db")).unwrap();
+    file.execute_batch("UPDATE refusal SET time_us = 5680281600000000").unwrap();
+    drop(file);
+    assert!(!service.log().contains("the clock is behind"), "{}", service.log());
+    let service = service.start_again();
+    let log = service.log();
+    assert!(log.contains("WARN") && log.contains("the clock is behind"), "{log}");
+    assert!(log.contains("2150-01-01T00:00:00"), "{log}");
+    let bank = service.bank().await;
+    bank.deposit(anna.wallet, "1").await.expect_ok();
+    let wallet = bank.get("/api/wallet").await.expect_ok();
+    assert!(wallet.text.contains("2150-01-01T00:00:00"), "{}", wallet.text);
+}
