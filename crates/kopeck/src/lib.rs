@@ -110,6 +110,13 @@ fn start(options: Serve) -> anyhow::Result<()> {
 async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     // From the first moment, so that a signal during the recovery is not lost.
     let stop = stop_signal()?;
+    let listen = options.listen;
+    let cannot_listen = || format!("cannot listen on {listen}");
+    // A first start that cannot listen leaves no data file, of this currency for ever. Where there is one, another
+    // process may have it and the address, and that is said first.
+    if !store_sqlite::has_data_file(&options.place.directory.data) {
+        drop(server::bind(listen).with_context(cannot_listen)?);
+    }
     let metrics = Arc::new(Metrics::new());
     let (store, recovered) = open(
         options.place.directory.data.clone(),
@@ -123,8 +130,7 @@ async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     metrics.publish(gauges(&store, options.idempotency_window_hours));
     let state = AppState::new(Arc::new(store.clone()), Arc::new(store.clone()), options, metrics)?;
     // Before the bank is made: its password is shown once, so nothing may fail between the two.
-    let listen = state.config.listen;
-    let listener = server::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = server::listen(listen).with_context(cannot_listen)?;
     let made = bank::ensure(&*state.people, &state.auth.passwords, BankEnvironment::read()).await?;
     announce(&state.config, &listener, &recovered, made)?;
     tokio::spawn(forget_sessions(state.clone()));

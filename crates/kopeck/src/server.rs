@@ -40,12 +40,17 @@ const CONNECTIONS_MIN: usize = 64;
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 4_096;
 
-/// Listens; nobody is answered yet.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Takes an address, without listening: nobody can connect yet.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
+}
+
+/// Listens; nobody is answered yet.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bind(address)?.listen(BACKLOG)
 }
 
 /// Serves until `stop` resolves, then finishes what was accepted within the time that `stop` gives.

@@ -25,8 +25,9 @@ const LOCK: &str = "kopeck.lock";
 const LOCK_WAIT_MAX: Duration = Duration::from_millis(500);
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Whether there is a data file.
-pub(crate) fn has_file(path: &Path) -> bool {
+/// Whether there is a data file in a directory.
+#[must_use]
+pub fn has_file(path: &Path) -> bool {
     file(path).exists()
 }
 

@@ -107,11 +107,23 @@ async fn a_start_that_fails_makes_no_bank_whose_password_nobody_saw() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let home = tempfile::tempdir().unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let failed = kopeck(home.path()).args(["--listen", &address]).output().unwrap();
-    assert!(!failed.status.success());
-    let error = String::from_utf8_lossy(&failed.stderr).into_owned();
-    assert!(error.contains("cannot listen on"), "{error}");
-    assert!(!String::from_utf8_lossy(&failed.stdout).contains("password"));
+    let fail = || {
+        let failed = kopeck(home.path()).args(["--listen", &address]).output().unwrap();
+        assert!(!failed.status.success());
+        let error = String::from_utf8_lossy(&failed.stderr).into_owned();
+        assert!(error.contains("cannot listen on"), "{error}");
+        assert!(!String::from_utf8_lossy(&failed.stdout).contains("password"));
+    };
+    fail();
+    assert!(
+        !home.path().join("data").exists(),
+        "nor data, which would be of one currency for ever"
+    );
+    // One that fails later leaves data without a bank.
+    let mut bad = kopeck(home.path());
+    bad.args(["--listen", "127.0.0.1:0"]).env("BANK_PASS", "short").output().unwrap();
+    assert!(home.path().join("data/kopeck.db").exists());
+    fail();
     let mut command = kopeck(home.path());
     command.args(["bank", "set-password"]).stdin(Stdio::null());
     let error = command.output().unwrap().stderr;
