@@ -1,7 +1,8 @@
 //! Owns the data directory: its files' names, and the lock that keeps a second process out.
 //!
-//! Never: what is in the files. Bounds: one process a directory, by a lock that the kernel lets go
-//! of when the process ends, however it ends.
+//! Never: what is in the files. Bounds: one process a directory, by locks that the kernel lets go
+//! of when the process ends, however it ends: one of the file `kopeck.lock`, one of the directory itself, for
+//! the file may be deleted, and whoever makes another would have another lock.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -14,8 +15,8 @@ use crate::OpenError;
 /// A data directory that is this process's alone, until it is dropped.
 pub(crate) struct Directory {
     path: PathBuf,
-    /// The lock goes with the open file.
-    _lock: File,
+    /// The locks go with what is open: the directory, and the lock's file.
+    _locks: [File; 2],
 }
 
 const FILE: &str = "kopeck.db";
@@ -57,15 +58,20 @@ pub(crate) fn leftover(path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Whether a process has the directory now. Where none ever was, there is no lock.
+/// Whether a process has the directory now. Where the lock's file was deleted, the directory's own lock tells;
+/// where it is there it is not asked, for others may lock a directory for a purpose of theirs.
 pub(crate) fn is_in_use(path: &Path) -> io::Result<bool> {
-    let lock = match File::open(path.join(LOCK)) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
+    match is_locked(&path.join(LOCK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(is_locked(path).unwrap_or(false))
+        }
+        found => found,
+    }
+}
+
+fn is_locked(path: &Path) -> io::Result<bool> {
     // Shared, and let go of at once: a start that comes at this moment waits longer than that.
-    match lock.try_lock_shared() {
+    match File::open(path)?.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => Err(error),
@@ -88,22 +94,23 @@ impl Directory {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let unusable = |error: io::Error| OpenError::Unusable { path: path.to_owned(), error };
         make(path).map_err(unusable)?;
-        let lock = File::options()
+        let began = Instant::now();
+        let itself = File::open(path).map_err(unusable)?;
+        match lock(&itself, began) {
+            // A network's file system may lock no directories: there the file's lock is the only one.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(path.to_owned())),
+        }
+        let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .open(path.join(LOCK))
             .map_err(unusable)?;
-        let began = Instant::now();
-        loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(Self { path: path.to_owned(), _lock: lock }),
-                Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_WAIT_MAX => {
-                    std::thread::sleep(LOCK_PAUSE);
-                }
-                Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(path.to_owned())),
-                Err(TryLockError::Error(error)) => return Err(unusable(error)),
-            }
+        match lock(&file, began) {
+            Ok(()) => Ok(Self { path: path.to_owned(), _locks: [itself, file] }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
+            Err(TryLockError::Error(error)) => Err(unusable(error)),
         }
     }
 
@@ -115,6 +122,18 @@ impl Directory {
     /// Makes the names of files that were just made durable.
     pub(crate) fn sync(&self) -> Result<(), OpenError> {
         sync(&self.path).map_err(|error| OpenError::Unusable { path: self.path.clone(), error })
+    }
+}
+
+/// Waits for a process that is just ending, and not for another.
+fn lock(file: &File, began: Instant) -> Result<(), TryLockError> {
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_WAIT_MAX => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            locked => return locked,
+        }
     }
 }
 
@@ -136,4 +155,27 @@ fn make(path: &Path) -> io::Result<()> {
 /// Makes the names in a directory durable.
 pub(crate) fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_in_use_while_it_is_open_also_without_the_locks_file() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let open = || Directory::open(dir.path()).unwrap();
+        let is_in_use = || is_in_use(dir.path()).unwrap();
+        assert!(!is_in_use());
+        let directory = open();
+        assert!(is_in_use());
+        fs::remove_file(dir.path().join(LOCK)).unwrap();
+        assert!(is_in_use());
+        drop(directory);
+        assert!(!is_in_use());
+        drop(open());
+        let another_programs = File::open(dir.path()).unwrap();
+        another_programs.lock().unwrap();
+        assert!(!is_in_use(), "the file tells");
+    }
 }

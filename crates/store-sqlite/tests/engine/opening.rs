@@ -20,6 +20,21 @@ fn a_second_process_is_kept_out_until_the_first_has_gone() {
 }
 
 #[test]
+fn a_second_process_is_kept_out_also_where_the_lock_was_deleted() {
+    let engine = Engine::with_people(1);
+    std::fs::remove_file(engine.dir().join("kopeck.lock")).unwrap();
+    for _ in 0..2 {
+        let second = open(engine.dir()).err().unwrap().to_string();
+        assert!(second.contains("in use by another kopeck process"), "{second}");
+        // Beside the engine as ever.
+        let checked = check(&Check { data: engine.dir(), published: None }, &Unwatched).unwrap();
+        assert!(checked.damages.is_empty());
+    }
+    engine.deposit(2, 1).unwrap();
+    assert_eq!(engine.reopen().unwrap().balance(2), 1);
+}
+
+#[test]
 fn a_new_directory_is_made_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let parent = TempDir::new().unwrap();
