@@ -119,6 +119,12 @@ impl Directory {
         file(&self.path)
     }
 
+    /// Deletes it, unless somebody has put something there: it was made for what has failed.
+    pub(crate) fn remove(self) {
+        let _ = fs::remove_file(self.path.join(LOCK));
+        let _ = fs::remove_dir(&self.path);
+    }
+
     /// Makes the names of files that were just made durable.
     pub(crate) fn sync(&self) -> Result<(), OpenError> {
         sync(&self.path).map_err(|error| OpenError::Unusable { path: self.path.clone(), error })

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::backup::Partial;
 use crate::connection::{BESIDE, beside, inspect_log_of};
-use crate::copy::{self, CopyError, Done, Watch};
+use crate::copy::{self, Contents, CopyError, Done, Watch};
 use crate::directory::{self, Directory};
 use crate::schema;
 use crate::writer::now;
@@ -28,7 +28,7 @@ pub struct Restore<'p> {
 }
 
 /// Restores a backup, brought to today's version. Blocks. When it returns, the data are checked,
-/// durable and in their place; when it fails, nothing of them is there.
+/// durable and in their place; when it fails, nothing of them is there, nor the directory if it was not there before.
 pub fn restore(restore: &Restore<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyError> {
     make(restore, watch).map_err(|error| error.named(&directory::file(restore.data)))
 }
@@ -38,7 +38,22 @@ fn make(restore: &Restore<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyError
     if !restore.file.is_file() {
         return Err(CopyError::NotThere(restore.file.to_owned()));
     }
+    let was_there = restore.data.exists();
     let directory = Directory::open(restore.data)?;
+    let made = fill(&directory, restore, watch);
+    if made.is_err() && !was_there {
+        directory.remove();
+    }
+    let (contents, bytes) = made?;
+    Ok(Done { contents, bytes, elapsed: began.elapsed() })
+}
+
+/// What it holds then, and its size in bytes.
+fn fill(
+    directory: &Directory,
+    restore: &Restore<'_>,
+    watch: &Arc<dyn Watch>,
+) -> Result<(Contents, u64), CopyError> {
     let file = directory.file();
     if let Some(found) = left_over(&file)? {
         return Err(CopyError::HasData(found));
@@ -56,7 +71,7 @@ fn make(restore: &Restore<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyError
     }
     partial.put(&file, false)?;
     directory.sync()?;
-    Ok(Done { contents, bytes, elapsed: began.elapsed() })
+    Ok((contents, bytes))
 }
 
 /// Anything of another data file: SQLite's files, or the files of its keys, which may remember

@@ -51,18 +51,23 @@ pub(crate) fn run(wanted: Wanted) -> anyhow::Result<()> {
         store_sqlite::backup(&backup, &watch)
     })?;
     progress.finish();
-    report("Backed up to", &file, &done?, json)
+    report(("file", "Backed up to"), &file, &done?, json)
 }
 
-/// Says what was done, on standard output.
-pub(super) fn report(what: &str, place: &Path, done: &Done, json: bool) -> anyhow::Result<()> {
+/// Says what was done, on standard output: where, by a name in JSON and in words.
+pub(super) fn report(
+    (name, what): (&str, &str),
+    place: &Path,
+    done: &Done,
+    json: bool,
+) -> anyhow::Result<()> {
     let Done { contents, bytes, elapsed } = done;
     let (operations, wallets, seconds) =
         (contents.operations, contents.wallets, elapsed.as_secs_f64());
     let mut out = std::io::stdout().lock();
     if json {
         let line = serde_json::json!({
-            "file": place.display().to_string(),
+            (name): place.display().to_string(),
             "operations": operations,
             "last_operation_id": (operations > 0).then_some(operations),
             "wallets": wallets,

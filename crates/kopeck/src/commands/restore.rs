@@ -45,7 +45,7 @@ pub(crate) fn run(wanted: Wanted) -> anyhow::Result<()> {
     })?;
     progress.finish();
     let done = done?;
-    backup::report("Restored into", &data, &done, json)?;
+    backup::report(("data", "Restored into"), &data, &done, json)?;
     if !json {
         let sessions =
             if keep_sessions { "kept as they were" } else { "ended: everybody logs in anew" };

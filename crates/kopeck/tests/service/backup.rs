@@ -153,6 +153,9 @@ async fn what_the_commands_refuse_is_said_in_a_sentence() {
     let said = ok(&home, &["restore", "one.db", "--data", "new"]);
     assert!(said.contains("everybody logs in anew"), "{said}");
     assert!(refused(&home, &["restore", "one.db", "--data", "new"]).contains("is there already"));
+    let said = ok(&home, &["restore", "one.db", "--data", "as-json", "--json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["data"], &said["file"]), (&Value::from("as-json"), &Value::Null));
     assert!(refused(&home, &["export", "--wallet", "9"]).contains("there is no wallet 9"));
 
     // A session outlives a restore only if it is asked to.
