@@ -99,10 +99,24 @@ pub enum CheckError {
     Open(#[from] OpenError),
     /// A temporary file for the keys could not be used.
     #[error("no temporary file could be used: {0}")]
-    Temporary(#[from] std::io::Error),
+    Temporary(std::io::Error),
     /// SQLite failed.
     #[error("the data file cannot be read: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
+}
+
+// Not as the error's source: the text has all of it, and would say it twice.
+impl From<std::io::Error> for CheckError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Temporary(error)
+    }
+}
+
+// Not as the error's source: the text has all of it, and would say it twice.
+impl From<rusqlite::Error> for CheckError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
 }
 
 /// Checks a data file. Blocks.

@@ -159,7 +159,14 @@ pub enum CopyError {
     Open(#[from] OpenError),
     /// SQLite failed.
     #[error("the data file cannot be copied: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
+}
+
+// Not as the error's source: the text has all of it, and would say it twice.
+impl From<rusqlite::Error> for CopyError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
 }
 
 impl CopyError {

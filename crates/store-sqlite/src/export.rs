@@ -40,7 +40,14 @@ pub enum ExportError {
     Open(#[from] OpenError),
     /// SQLite failed.
     #[error("the data file cannot be read: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
+}
+
+// Not as the error's source: the text has all of it, and would say it twice.
+impl From<rusqlite::Error> for ExportError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
 }
 
 impl From<ReadError> for ExportError {

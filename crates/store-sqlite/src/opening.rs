@@ -142,7 +142,7 @@ pub enum OpenError {
     OperationMissing(u64),
     /// The operations do not fit the rules.
     #[error("the data file is damaged: {0}")]
-    Damaged(#[from] Damage),
+    Damaged(Damage),
     /// A new file would be made where there was one.
     #[error(
         "there is no data file here, but {0}, which belongs to one: put the data file back, or restore \
@@ -163,7 +163,21 @@ pub enum OpenError {
     Keys(String),
     /// SQLite failed.
     #[error("the data file cannot be read: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
+}
+
+// Not as the error's source: the text has all of it, and would say it twice.
+impl From<Damage> for OpenError {
+    fn from(error: Damage) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+// Not as the error's source: the text has all of it, and would say it twice.
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
 }
 
 impl From<ChainDamage> for OpenError {

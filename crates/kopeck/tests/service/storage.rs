@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Client, Service};
+use crate::harness::{Client, Service, kopeck};
 
 /// Pays in one rouble at a time until it is not answered with OK; how often it was, and the answer.
 async fn pay_until_refused(bank: &Client, wallet: u64) -> (u64, crate::harness::Answer) {
@@ -132,4 +132,16 @@ async fn a_data_file_that_another_program_holds_is_said_to_be_and_let_go_of_agai
     bank.deposit(anna.wallet, "1").await.expect_ok();
     assert!(service.log().contains("batches are committed again"), "{}", service.log());
     assert_eq!(anna.client.balance().await, "2.00");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_said_to_be_none_once() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("data")).unwrap();
+    std::fs::write(home.path().join("data/kopeck.db"), "words, words ".repeat(999)).unwrap();
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["backup", "one"], &["check"]] {
+        let output = kopeck(home.path()).args(command).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.matches("not a database").count(), 1, "{said}");
+    }
 }
