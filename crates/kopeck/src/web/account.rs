@@ -280,7 +280,8 @@ fn form(
         }
     };
     let form_token = form_token.to_owned();
-    Form { id, action, submit, fields, form_token, key, language: None, problem: None }
+    let (wallet, language) = (None, None);
+    Form { id, action, submit, fields, form_token, key, wallet, language, problem: None }
 }
 
 /// The words under a key, with the bounds that they name.

@@ -17,6 +17,8 @@ pub(crate) struct Form {
     pub(crate) form_token: String,
     /// The hidden idempotency key of a form that moves money.
     pub(crate) key: Option<String>,
+    /// The hidden number of the wallet that a form that moves money was made for.
+    pub(crate) wallet: Option<String>,
     /// The hidden tag of the language that its amounts are typed in.
     pub(crate) language: Option<&'static str>,
     /// What is wrong with the form as a whole.

@@ -6,12 +6,16 @@
 //! for: an earlier try of the same form may have been done without anybody being told, and with a
 //! fresh key it would be paid twice. Keys are the payer's own, so keeping one harms nobody else.
 //!
+//! A form says whose wallet it was made for. Who logs in to another one in another tab has a key of
+//! their own under the same name, so it would be paid twice, and from a wallet that nobody meant.
+//!
 //! A form says which language its page is in, for `1,500` is not the same amount in each, and the
 //! language may have been switched in another tab since. Shown again on a page in another language,
 //! the amount is written as that one has it.
 
 use ledger::{
     Amount, Balance, Currency, DETAILS_CHARS_MAX, IdempotencyKey, MINOR_UNITS_MAX, Rejection,
+    WalletId,
 };
 use serde::Deserialize;
 
@@ -29,6 +33,7 @@ use super::wallet_words::WalletWords;
 pub(crate) struct MoneyInput {
     pub(crate) form_token: String,
     key: String,
+    wallet: String,
     language: String,
     pub(crate) to: String,
     pub(crate) amount: String,
@@ -39,6 +44,11 @@ impl MoneyInput {
     /// The key that came with it, if a form of ours gave it.
     pub(crate) fn key(&self) -> Option<IdempotencyKey> {
         form_key::read(&self.key)
+    }
+
+    /// Whether it was made for another wallet, if the form says for which.
+    pub(crate) fn is_of_another(&self, wallet: WalletId) -> bool {
+        !self.wallet.is_empty() && self.wallet != wallet.to_string()
     }
 
     /// The language of the page that it was typed on, if the form says one that there is.
@@ -79,6 +89,11 @@ impl MoneyForm {
     pub(super) fn again(typed: MoneyInput, refusals: Vec<Refusal>) -> Self {
         let keeps_key = typed.key().is_some();
         Self { typed, refusals, keeps_key }
+    }
+
+    /// It was made for another wallet: what was typed is not this one's, and neither is the key.
+    pub(super) fn of_another() -> Self {
+        Self::anew(MoneyInput::default(), vec![(None, "other_wallet")])
     }
 
     /// The ledger refused it: sending it again is a new request.
@@ -122,7 +137,9 @@ pub(super) fn form(
     let key = if keeps_key { typed.key } else { form_key::fresh()? };
     let form_token = form_token.to_owned();
     let (key, language) = (Some(key), Some(language.tag()));
-    let mut form = Form { id, action, submit, fields, form_token, key, language, problem: None };
+    let wallet = Some(words.user.wallet.to_string());
+    let mut form =
+        Form { id, action, submit, fields, form_token, key, wallet, language, problem: None };
     for (field, code) in refusals {
         form.refuse(field, explain(words, balance, code));
     }
@@ -190,8 +207,14 @@ mod tests {
 
     #[test]
     fn every_word_of_a_refusal_exists() {
-        let own =
-            ["wallet_missing", "wallet_malformed", "amount_missing", "stale_form", "stale_payment"];
+        let own = [
+            "wallet_missing",
+            "wallet_malformed",
+            "amount_missing",
+            "stale_form",
+            "stale_payment",
+            "other_wallet",
+        ];
         for code in Rejection::ALL.iter().map(|rejection| rejection.code()).chain(own) {
             for language in Language::ALL {
                 assert!(language.knows(&format!("error-{code}")), "{code}");

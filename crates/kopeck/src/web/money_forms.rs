@@ -45,6 +45,9 @@ pub(crate) async fn deposit(State(state): State<AppState>, visit: Visit, sent: S
 async fn submit(state: &AppState, visit: &Visit, sent: Sent, source: Source) -> Response {
     let Ok(Body(typed)) = sent else { return visit.error(StatusCode::BAD_REQUEST) };
     let Some(caller) = &visit.caller else { return account::log_in_first(visit) };
+    if typed.is_of_another(caller.user.wallet) {
+        return again(state, visit, caller, MoneyForm::of_another(), StatusCode::FORBIDDEN).await;
+    }
     let key = match typed.key() {
         Some(key) if visit.verify_token(&typed.form_token) => key,
         kept => {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{BANK_EMAIL, BANK_PASS, Service};
+use crate::harness::{BANK_EMAIL, BANK_PASS, Client, Service};
 
 #[tokio::test]
 async fn the_example_of_the_seed() {
@@ -120,6 +120,35 @@ async fn only_the_bank_brings_money_in() {
 fn hidden(page: &str, name: &str) -> String {
     let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
     rest.split_once('"').unwrap().0.to_owned()
+}
+
+/// Somebody else logs in while a form stands open in another tab of the same browser: it is not theirs to
+/// send, and its key, which is anna's own, would not keep it from being paid twice.
+#[tokio::test]
+async fn a_form_that_was_made_for_another_wallet_is_not_sent() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let boris = service.sign_up_with("boris", "100").await;
+    let page = anna.client.get("/").await.expect_ok().text;
+    let send = async |client: &Client, page: &str| {
+        let mut form = vec![("to", "1".to_owned()), ("amount", "7".to_owned())];
+        form.extend(["form_token", "key", "wallet"].map(|name| (name, hidden(page, name))));
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = client.request("POST", "/send").header("accept-language", "en");
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        client.send(request.body(body)).await
+    };
+    assert_eq!(send(&anna.client, &page).await.status, 303);
+    let answer = send(&boris.client, &page).await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.text.contains("Another wallet is open"), "{}", answer.text);
+    assert!(!answer.text.contains("paid once"), "{}", answer.text);
+    assert!(answer.text.contains("name=\"amount\" type=\"text\" value=\"\""), "{}", answer.text);
+    assert_ne!(hidden(&answer.text, "key"), hidden(&page, "key"));
+    assert_eq!(boris.client.balance().await, "100.00");
+    assert_eq!(send(&boris.client, &answer.text).await.status, 303);
+    assert_eq!(boris.client.balance().await, "93.00");
+    assert_eq!(anna.client.balance().await, "93.00");
 }
 
 /// The language may be switched in another tab while a form stands open: with three digits after the
