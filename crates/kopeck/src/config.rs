@@ -71,7 +71,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Probe {
     /// Where the service listens; an address for all interfaces is asked on this machine.
-    #[arg(long, env = "KOPECK_LISTEN", default_value = "127.0.0.1:5000")]
+    #[arg(long, env = "KOPECK_LISTEN", default_value = "127.0.0.1:5000", value_parser = parse_listen)]
     pub(crate) listen: SocketAddr,
 }
 
@@ -107,7 +107,7 @@ pub(crate) struct Place {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
     /// The address and port to listen on; port 0 takes a free one.
-    #[arg(long, env = "KOPECK_LISTEN", default_value = "127.0.0.1:5000")]
+    #[arg(long, env = "KOPECK_LISTEN", default_value = "127.0.0.1:5000", value_parser = parse_listen)]
     pub(crate) listen: SocketAddr,
 
     #[command(flatten)]
@@ -119,7 +119,7 @@ pub(crate) struct Serve {
     pub(crate) trusted_proxy: Vec<IpNet>,
 
     /// The time zone of the pages (IANA name).
-    #[arg(long, env = "KOPECK_TIME_ZONE", default_value = "UTC")]
+    #[arg(long, env = "KOPECK_TIME_ZONE", default_value = "UTC", value_parser = parse_time_zone)]
     pub(crate) time_zone: Tz,
 
     /// How the log is written: `auto` is text on a terminal and JSON elsewhere.
@@ -336,6 +336,14 @@ impl BankEnvironment {
     }
 }
 
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:5000".to_owned())
+}
+
+fn parse_time_zone(text: &str) -> Result<Tz, String> {
+    text.parse().map_err(|_| "there is no such time zone; one is Europe/Moscow".to_owned())
+}
+
 fn parse_net(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let net = text.parse::<IpNet>().ok();
@@ -466,5 +474,17 @@ mod tests {
             let read = |count| Cli::try_parse_from(["kopeck", option, count]);
             assert!(read("512").is_ok() && read("513").is_err(), "{option}");
         }
+    }
+
+    #[test]
+    fn what_is_refused_says_what_is_taken() {
+        let check = |option: &str, bad: &str, taken: &str| {
+            let error = Cli::try_parse_from(["kopeck", option, bad]).unwrap_err().to_string();
+            assert!(error.contains(bad) && error.contains(taken), "{error}");
+        };
+        check("--listen", "localhost:5000", "such as 127.0.0.1:5000");
+        check("--listen", "127.0.0.1", "such as 127.0.0.1:5000");
+        check("--time-zone", "Moscow", "Europe/Moscow");
+        check("--http-threads", "100000", "up to 512");
     }
 }
