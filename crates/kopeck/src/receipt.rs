@@ -92,21 +92,14 @@ pub(crate) enum ReceiptType {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotAReceipt {
     /// Its form is not one.
-    #[error("it is not of the form that the service gives: {0}")]
-    Form(serde_json::Error),
+    #[error("it is not of the form that the service gives")]
+    Form(#[from] serde_json::Error),
     /// A value cannot be in any book.
     #[error("`{0}` holds what no book does")]
     Value(&'static str),
     /// The time is told twice, and differently.
     #[error("`timestamp` and `time_us` are not the same moment")]
     TwoTimes,
-}
-
-// Not as the error's source: the text has all of it, and would say it twice.
-impl From<serde_json::Error> for NotAReceipt {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Form(error)
-    }
 }
 
 impl From<Checkpoint> for CheckpointText {

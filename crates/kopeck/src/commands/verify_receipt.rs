@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use clap::Args;
 use ledger::{Details, ExternalId, OperationKind, Receipt};
+use serde::Serialize;
 use serde_json::json;
 
 use super::read_text;
@@ -30,6 +31,15 @@ pub(crate) struct Wanted {
     /// Says what is proven as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What is proven, for programs. Never by way of a JSON value, which keeps a number and not its text: the
+/// receipt in it is the one that was given, with all digits of the amount.
+#[derive(Debug, Serialize)]
+struct Proven {
+    checkpoint_compared: bool,
+    receipt: ReceiptText,
+    valid: bool,
 }
 
 /// Verifies, and says what is proven. Status 1 when it is not.
@@ -72,12 +82,11 @@ fn verify(wanted: &Wanted) -> anyhow::Result<Receipt> {
 fn say(wanted: &Wanted, verified: anyhow::Result<Receipt>) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let line = match &verified {
-        Ok(receipt) if wanted.json => json!({
-            "valid": true,
-            "checkpoint_compared": wanted.checkpoint.is_some(),
-            "receipt": ReceiptText::new(receipt)?,
-        })
-        .to_string(),
+        Ok(receipt) if wanted.json => serde_json::to_string(&Proven {
+            checkpoint_compared: wanted.checkpoint.is_some(),
+            receipt: ReceiptText::new(receipt)?,
+            valid: true,
+        })?,
         Err(error) if wanted.json => {
             json!({"valid": false, "reason": format!("{error:#}")}).to_string()
         }

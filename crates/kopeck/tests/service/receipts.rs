@@ -146,6 +146,7 @@ async fn a_receipt_is_verified_offline_and_against_what_was_published() {
     let answer: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &answer["valid"]), (0, &json!(true)));
     assert_eq!(answer["checkpoint_compared"], true);
+    assert!(text.contains("\"receipt\":{") && text.contains("\"amount\":115.60,"), "{text}");
     // A forged root, a changed amount, and what is no receipt.
     let forged =
         std::fs::read_to_string(&published).unwrap().replace("\"root\":\"", "\"root\":\"0");
@@ -163,6 +164,8 @@ async fn a_receipt_is_verified_offline_and_against_what_was_published() {
     for nothing in ["{}", "", "[1]"] {
         assert_eq!(verify(&[&text_file("nothing", nothing)]).0, 1);
     }
+    let (_, text) = verify(&[&text_file("nothing", "{}")]);
+    assert_eq!(text.matches("missing field").count(), 1, "{text}");
     assert_eq!(verify(&["missing"]).0, 1);
     // As many operations as no book has.
     let text = std::fs::read_to_string(&then).unwrap();
