@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use ledger::{Amount, Currency, MINOR_UNITS_MAX, Rejection, Units};
 use serde_json::json;
+use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
@@ -233,16 +234,26 @@ fn responses(problems: impl Iterator<Item = Problem>) -> BTreeMap<String, RefOr<
             listed.push(entry);
         }
     }
-    let response = |listed: Vec<(&str, &str)>| {
+    let response = |status: u16, listed: Vec<(&str, &str)>| {
         let lines = listed.iter().map(|(code, title)| format!("- `{code}`: {title}"));
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        ResponseBuilder::new()
+        let response = ResponseBuilder::new()
             .description(lines.collect::<Vec<_>>().join("\n"))
-            .content(PROBLEM_JSON, content)
-            .build()
+            .content(PROBLEM_JSON, content);
+        match status {
+            429 | 503 => response.header("Retry-After", retry_after()).build(),
+            _ => response.build(),
+        }
     };
     codes
         .into_iter()
-        .map(|(status, listed)| (status.to_string(), response(listed).into()))
+        .map(|(status, listed)| (status.to_string(), response(status, listed).into()))
         .collect()
+}
+
+/// Not with every code of a status: where trying again helps nobody, it is not there.
+fn retry_after() -> Header {
+    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+    let description = "When to try again, in seconds; where it is of use";
+    HeaderBuilder::new().schema(Some(seconds)).description(Some(description)).build()
 }

@@ -18,6 +18,14 @@ async fn every_route_is_described_and_answers() {
             described.push(format!("{method} {path}"));
             let answer = client.send(client.request(&method.to_uppercase(), path)).await;
             let named = operation["responses"].get(answer.status.to_string()).is_some();
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let waits = status == "429" || status == "503";
+                assert_eq!(
+                    response["headers"]["Retry-After"].is_object(),
+                    waits,
+                    "{method} {path}"
+                );
+            }
             assert!(named && answer.status != 404 && answer.status != 405, "{method} {path}");
         }
     }
