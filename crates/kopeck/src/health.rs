@@ -4,6 +4,7 @@
 //! Bounds: `/readyz` waits [`READY_WAIT_MAX`] for the engine, and whoever asks it
 //! [`ASK_WAIT_MAX`] for the answer.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -56,7 +57,8 @@ pub(crate) async fn ask(listen: SocketAddr) -> anyhow::Result<()> {
         .flatten()
         .with_context(|| format!("{address} is not healthy"))?;
     anyhow::ensure!(status.is_success(), "{address} is not ready: {status}");
-    println!("{address} is ready");
+    // The status tells it too.
+    let _ = writeln!(std::io::stdout().lock(), "{address} is ready");
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 //! start end in a sentence for a person.
 
 #![forbid(unsafe_code)]
+// They panic where nobody reads any more.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod api;
 mod auth;
@@ -36,6 +38,7 @@ mod turns;
 mod unsupported;
 mod web;
 
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -90,10 +93,15 @@ pub fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kopeck: {error:#}");
+            complain(format_args!("kopeck: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says it on standard error. That nobody can read it there changes nothing.
+fn complain(what: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{what}");
 }
 
 fn start(options: Serve) -> anyhow::Result<()> {
@@ -323,7 +331,10 @@ fn set_password(directory: Directory) -> anyhow::Result<()> {
         let set = bank::set_password(&store).await;
         tokio::task::spawn_blocking(move || store.close()).await?;
         let bank = set?;
-        println!("The password of the bank ({}) is set; its sessions are closed.", bank.email);
+        // It is, whether or not anybody can be told.
+        let mut out = std::io::stdout().lock();
+        let said = "is set; its sessions are closed.";
+        let _ = writeln!(out, "The password of the bank ({}) {said}", bank.email);
         Ok(())
     })
 }

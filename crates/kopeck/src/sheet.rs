@@ -183,7 +183,10 @@ impl<W: Write> Sheet<W> {
     /// Writes what is still held back.
     pub(crate) fn finish(self) -> io::Result<W> {
         match self {
-            Self::Csv(out) => out.into_inner().map_err(|error| io::Error::other(error.to_string())),
+            Self::Csv(out) => out.into_inner().map_err(|failed| {
+                let error = failed.error();
+                io::Error::new(error.kind(), error.to_string())
+            }),
             Self::JsonLines(mut out) => out.flush().map(|()| out),
         }
     }

@@ -36,7 +36,7 @@ impl Home {
             let temporary = temporary.with_context(cannot)?;
             Self { path: temporary.path().to_owned(), _temporary: Some(temporary) }
         };
-        eprintln!("kopeck bench: working in {}", home.path.display());
+        crate::complain(format_args!("kopeck bench: working in {}", home.path.display()));
         Ok(home)
     }
 

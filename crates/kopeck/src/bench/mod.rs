@@ -66,11 +66,11 @@ pub(crate) fn run(wanted: Wanted) -> ExitCode {
     match measure_and_say(wanted) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("kopeck: a check of the benchmark's own result failed");
+            crate::complain("kopeck: a check of the benchmark's own result failed");
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("kopeck: {error:#}");
+            crate::complain(format_args!("kopeck: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -137,7 +137,7 @@ fn announce(wanted: &Targets) {
         .map(|(_, size)| size.disk_bytes())
         .fold(0, u64::saturating_add);
     let gigabytes = bytes as f64 / 1e9;
-    eprintln!(
+    crate::complain(format_args!(
         "kopeck bench: everything in one run: {} operations and {} wallets, then {} wallets. That takes \
          minutes, and up to about {:.0} GB of disk. Smaller: --rows 2000000 --wallets 100000 \
          --many-wallets 500000 --history 100000 --rounds 3 --seconds 3 --pause-seconds 15",
@@ -145,7 +145,7 @@ fn announce(wanted: &Targets) {
         whole(wanted.wallets as f64),
         whole(wanted.many_wallets as f64),
         gigabytes.max(1.0),
-    );
+    ));
 }
 
 fn base_load(wanted: &Targets, crowd: &Arc<Crowd>) -> Load {

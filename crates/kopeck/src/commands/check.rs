@@ -1,9 +1,10 @@
 //! Owns `kopeck check`: what it takes, what it says, and its exit status.
 //!
 //! Never: the check itself (that is the engine's). Bounds: those of the engine's check. Status 0: all
-//! is sound; 1: something is damaged; 2: it could not be checked.
+//! is sound; 1: something is damaged, whether or not that could be told; 2: it could not be checked, or
+//! that it is sound could not be told.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,11 +16,12 @@ use store_sqlite::{Check, Checked, Finding, Place};
 
 use super::progress::Progress;
 use super::{read_text, stoppable};
+use crate::complain;
 use crate::config::Directory;
 use crate::hex;
 use crate::receipt::CheckpointText;
 
-/// When nothing could be said about the data.
+/// When nothing could be found out about the data, or be told.
 const NOT_CHECKED: u8 = 2;
 
 /// What to check.
@@ -41,17 +43,26 @@ pub(crate) struct Wanted {
 /// Checks, and says what was found.
 pub(crate) fn run(wanted: Wanted) -> ExitCode {
     let json = wanted.json;
-    let said = check(wanted).and_then(|checked| {
-        if json { say_json(&checked) } else { say(&checked) }?;
-        Ok(checked)
-    });
-    match said {
-        Ok(checked) if checked.is_sound() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+    let checked = match check(wanted) {
+        Ok(checked) => checked,
         Err(error) => {
-            eprintln!("kopeck: {error:#}");
-            ExitCode::from(NOT_CHECKED)
+            complain(format_args!("kopeck: {error:#}"));
+            return ExitCode::from(NOT_CHECKED);
         }
+    };
+    let said = if json { say_json(&checked) } else { say(&checked) };
+    let untold = match said {
+        // Whoever reads has read enough, as `head` does.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(format_args!("kopeck: standard output: {error}"));
+            true
+        }
+        _ => false,
+    };
+    match checked.is_sound() {
+        false => ExitCode::FAILURE,
+        true if untold => ExitCode::from(NOT_CHECKED),
+        true => ExitCode::SUCCESS,
     }
 }
 
@@ -72,8 +83,8 @@ fn check(wanted: Wanted) -> anyhow::Result<Checked> {
     Ok(checked?)
 }
 
-fn say(checked: &Checked) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn say(checked: &Checked) -> io::Result<()> {
+    let mut out = io::stdout().lock();
     for Finding { code, detail, .. } in &checked.damages {
         writeln!(out, "{code}: {detail}")?;
     }
@@ -94,10 +105,10 @@ fn say(checked: &Checked) -> anyhow::Result<()> {
         writeln!(out, "  root        {}", hex::text(root))?;
     }
     writeln!(out, "  seconds     {:.2}", checked.elapsed.as_secs_f64())?;
-    Ok(out.flush()?)
+    out.flush()
 }
 
-fn say_json(checked: &Checked) -> anyhow::Result<()> {
+fn say_json(checked: &Checked) -> io::Result<()> {
     let line = json!({
         "sound": checked.is_sound(),
         "operations": checked.operations,
@@ -109,9 +120,9 @@ fn say_json(checked: &Checked) -> anyhow::Result<()> {
         "damages_total": checked.damages_total,
         "seconds": checked.elapsed.as_secs_f64(),
     });
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
-    Ok(out.flush()?)
+    out.flush()
 }
 
 fn finding(Finding { code, place, detail }: &Finding) -> Value {

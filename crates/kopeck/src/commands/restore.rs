@@ -2,6 +2,7 @@
 //!
 //! Never: the copying and the checks (those are the engine's). Bounds: those of the engine's restore.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ pub(crate) fn run(wanted: Wanted) -> anyhow::Result<()> {
     if !json {
         let sessions =
             if keep_sessions { "kept as they were" } else { "ended: everybody logs in anew" };
-        println!("  sessions    {sessions}");
+        writeln!(std::io::stdout().lock(), "  sessions    {sessions}")?;
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ pub(crate) fn run(wanted: &Wanted) -> ExitCode {
         Ok(()) if sound => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("kopeck: {error:#}");
+            crate::complain(format_args!("kopeck: {error:#}"));
             ExitCode::FAILURE
         }
     }

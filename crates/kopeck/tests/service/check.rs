@@ -1,7 +1,8 @@
 //! `kopeck check` and `kopeck checkpoint`: the real binary, beside a service and without one.
 
+use std::fs::File;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -62,6 +63,44 @@ async fn a_service_is_checked_while_it_runs_and_an_edited_row_is_named() {
     assert_eq!(text.status.code(), Some(1));
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("operation_changed: operation 2 is not what was recorded"), "{text}");
+}
+
+#[tokio::test]
+async fn the_status_is_what_was_found_also_when_nobody_reads_on() {
+    let mut service = Service::start();
+    let home = service.data().parent().unwrap().to_owned();
+    let anna = service.sign_up_with("anna", "10").await;
+    assert!(service.stop().success());
+    let unread = |arguments: &[&str], errors_too: bool| {
+        let mut command = kopeck(&home);
+        command.args(arguments).stdout(std::io::pipe().unwrap().1).stdin(Stdio::null());
+        if errors_too {
+            command.stderr(std::io::pipe().unwrap().1);
+        }
+        command.status().unwrap().code()
+    };
+    let onto_a_full_disk = |arguments: &[&str]| {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = kopeck(&home).args(arguments).stdout(full).output().unwrap();
+        assert!(output.stderr.starts_with(b"kopeck: standard output: "), "{output:?}");
+        output.status.code()
+    };
+    assert_eq!(unread(&["check"], true), Some(0));
+    assert_eq!(onto_a_full_disk(&["check"]), Some(2), "it could not be told");
+    let wallet = anna.wallet.to_string();
+    let export = ["export", "--wallet", &wallet];
+    assert_eq!(unread(&export, true), Some(0));
+    edit(&home, "UPDATE transfer SET amount_minor = amount_minor + 1 WHERE operation_id = 1");
+    for arguments in [&["check"][..], &["check", "--json"]] {
+        assert_eq!(unread(arguments, false), Some(1), "{arguments:?}");
+        assert_eq!(unread(arguments, true), Some(1), "{arguments:?}");
+        assert_eq!(onto_a_full_disk(arguments), Some(1), "{arguments:?}");
+    }
+    assert_eq!(unread(&export, true), Some(1));
+    assert_eq!(unread(&["verify-receipt", "missing"], true), Some(1));
+    std::fs::remove_file(home.join("data/kopeck.db")).unwrap();
+    assert_eq!(unread(&["check"], true), Some(2));
+    assert_eq!(unread(&["backup", "copy"], true), Some(1));
 }
 
 #[test]
