@@ -288,14 +288,18 @@ fn announce(
              {elapsed:.1?}"
         )?;
     } else {
+        // For whoever parses the log, as the lines of that are. The bank's wallet is there by now.
         let line = serde_json::json!({
+            "timestamp": clock::rfc3339(clock::now()),
+            "level": "INFO",
+            "target": env!("CARGO_CRATE_NAME"),
             "message": "listening",
             "version": env!("CARGO_PKG_VERSION"),
             "url": url,
             "data": data.display().to_string(),
             "currency": currency.code(),
             "created": created,
-            "wallets": wallets,
+            "wallets": wallets.max(&1),
             "operations": operations,
             "replayed": replayed,
             "recovery_seconds": elapsed.as_secs_f64(),

@@ -71,11 +71,18 @@ async fn it_says_where_and_what_at_start() {
     let service = Service::start();
     let line: Value = serde_json::from_str(&service.greeting).unwrap();
     assert_eq!((line["created"].clone(), line["operations"].clone()), (json!(true), json!(0)));
+    assert_eq!(line["wallets"], 1, "the bank has been made");
     service.sign_up_with("anna", "5").await;
     let service = service.kill_and_start_again();
     let line: Value = serde_json::from_str(&service.greeting).unwrap();
     assert_eq!((line["wallets"].clone(), line["operations"].clone()), (json!(2), json!(1)));
     assert_eq!(line["currency"], "RUB");
+    assert_eq!(
+        (line["level"].clone(), line["message"].clone()),
+        (json!("INFO"), json!("listening"))
+    );
+    let time = chrono::DateTime::parse_from_rfc3339(line["timestamp"].as_str().unwrap()).unwrap();
+    assert!((chrono::Utc::now() - time.to_utc()).num_seconds().abs() < 60, "{time}");
 
     let text = Service::start_with(&["--log-format", "text"]);
     assert!(text.greeting.contains("  listening on  http://127.0.0.1:"), "{}", text.greeting);
