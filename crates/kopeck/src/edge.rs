@@ -155,13 +155,14 @@ async fn answer<F: Future<Output = Response>>(
     let Some(client) = client else {
         return Problem::new(Code::Internal).privately("a request without a peer").into_response();
     };
+    // First, for the next compares with the host.
+    if let Err(problem) = unsupported::check(&request) {
+        return refuse_unread(request, problem).await;
+    }
     if !cross_site::allows(request.method(), request.uri(), request.headers()) {
         return Problem::new(Code::CrossSiteRequest)
             .detail("requests that change something must come from this site's own pages")
             .into_response();
-    }
-    if let Err(problem) = unsupported::check(&request) {
-        return refuse_unread(request, problem).await;
     }
     request.extensions_mut().insert(client);
     if !request.body().is_end_stream() && request.uri().path() != api::BATCH_PATH {

@@ -1,19 +1,26 @@
 //! Owns the refusal of what a request's head says that nothing here does: a body that is packed, an
-//! expectation that cannot be met.
+//! expectation that cannot be met; and of one that does not say, or says twice, whom it asks.
 //!
 //! Never: a look at the body; a request that says both how long its body is and that it comes in chunks:
 //! hyper takes the length away before anybody sees it, reads the chunks, and closes the connection.
-//! Bounds: two headers are looked for, a third where a body has no length.
+//! Bounds: three headers are looked for, a fourth where a body has no length.
 
 use axum::body::HttpBody;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, Version, header};
 
 use crate::problem::{Code, Problem};
 
 /// Refuses it, before its body is read.
 pub(crate) fn check(request: &Request) -> Result<(), Problem> {
     let headers = request.headers();
+    // RFC 9112, section 3.2.
+    let mut hosts = headers.get_all(header::HOST).into_iter();
+    let has_one = hosts.next().is_some() || request.version() <= Version::HTTP_10;
+    if !has_one || hosts.next().is_some() {
+        return Err(Problem::new(Code::MalformedRequest)
+            .detail("a request of HTTP/1.1 has one `Host`, and no request has two"));
+    }
     if values(headers, &header::EXPECT).any(|expected| !is(expected, "100-continue")) {
         return Err(Problem::new(Code::ExpectationFailed)
             .detail("no expectation but `100-continue` can be met: leave `Expect` out"));
@@ -59,7 +66,7 @@ mod tests {
     use super::*;
 
     fn check_one(body: Body, headers: &[(&str, &str)]) -> &'static str {
-        let mut request = Request::post("/");
+        let mut request = Request::post("/").header(header::HOST, "x");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

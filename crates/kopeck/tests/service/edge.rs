@@ -141,6 +141,31 @@ async fn people_see_pages_and_programs_problems() {
     assert!(answer.header("content-type").starts_with("text/html"), "{}", answer.text);
 }
 
+/// RFC 9112, section 3.2.
+#[tokio::test]
+async fn a_request_says_once_whom_it_asks() {
+    let service = Service::start();
+    for (head, status) in [
+        ("GET /livez HTTP/1.1\r\n", 400),
+        ("GET /livez HTTP/1.1\r\nhost: x\r\n", 200),
+        ("GET /livez HTTP/1.1\r\nhost: \r\n", 200),
+        ("GET /livez HTTP/1.1\r\nhost: x\r\nhost: x\r\n", 400),
+        ("GET http://x/livez HTTP/1.1\r\n", 400),
+        ("GET /livez HTTP/1.0\r\n", 200),
+        ("GET /livez HTTP/1.0\r\nhost: x\r\nhost: y\r\n", 400),
+        // By the short way.
+        ("POST /api/wallet_to_wallet HTTP/1.1\r\n", 400),
+        ("POST /api/wallet_to_wallet HTTP/1.1\r\norigin: http://x\r\n", 400),
+        ("POST /api/wallet_to_wallet HTTP/1.1\r\nhost: x\r\n", 401),
+    ] {
+        let (answer, _) = talk(&service, &format!("{head}connection: close\r\n\r\n"));
+        let (said, _) = answer.split_once("\r\n").unwrap();
+        assert_eq!(said.split(' ').nth(1).unwrap(), status.to_string(), "{head}: {answer}");
+        let problem = answer.contains("application/problem+json");
+        assert_eq!(problem && answer.contains("\"malformed_request\""), status == 400, "{answer}");
+    }
+}
+
 /// Sends `text` and gives back what comes until the service closes the connection.
 fn talk(service: &Service, text: &str) -> (String, Duration) {
     let address = service.url().strip_prefix("http://").unwrap();
