@@ -40,7 +40,8 @@ pub(crate) struct Period {
 }
 
 impl Period {
-    /// Reads the query `from=2026-01-01&to=2026-01-31`; both days are in it, and each may be left out.
+    /// Reads the query `from=2026-01-01&to=2026-01-31`; both days are in it, and each may be left out. A
+    /// period without a day is refused: it would look like one in which nothing happened.
     pub(crate) fn parse(query: &str) -> Result<Self, Problem> {
         let mut period = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -64,6 +65,12 @@ impl Period {
             if again {
                 return Err(malformed("stands there twice"));
             }
+        }
+        if let (Some(from), Some(before)) = (period.from, period.before)
+            && from >= before
+        {
+            let detail = "must not be before the day in `from`";
+            return Err(Problem::new(Code::MalformedQuery).detail(detail).field("to"));
         }
         Ok(period)
     }
@@ -215,6 +222,7 @@ mod tests {
         check("from=2026-01-02", Some(2), None);
         check("to=2026-01-02", None, Some(3));
         check("to=2026-01-30&from=2026-01-02", Some(2), Some(31));
+        check("from=2026-01-02&to=2026-01-02", Some(2), Some(3));
         for bad in [
             "from=",
             "from=2026-1-2",
@@ -226,6 +234,8 @@ mod tests {
             "to=x",
             "from=2026-01-01&from=2026-01-01",
             "limit=1",
+            "from=2026-01-02&to=2026-01-01",
+            "to=2026-01-01&from=2027-01-01",
         ] {
             assert_eq!(Period::parse(bad).unwrap_err().code(), "malformed_query", "{bad}");
         }

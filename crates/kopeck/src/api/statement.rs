@@ -21,7 +21,7 @@ use crate::statement::{CSV, Download, JSON_LINES, Period};
     get, path = "/api/statement.csv", tag = "wallet", security(("session" = [])),
     params(
         ("from" = Option<String>, Query, format = Date, description = "The first day, in UTC"),
-        ("to" = Option<String>, Query, format = Date, description = "The last day, in UTC"),
+        ("to" = Option<String>, Query, format = Date, description = "The last day, in UTC: not before the first"),
     ),
     responses(
         (status = 200, description = "The history, an operation a row", body = String,
@@ -44,7 +44,7 @@ pub(super) async fn csv(
     get, path = "/api/statement.jsonl", tag = "wallet", security(("session" = [])),
     params(
         ("from" = Option<String>, Query, format = Date, description = "The first day, in UTC"),
-        ("to" = Option<String>, Query, format = Date, description = "The last day, in UTC"),
+        ("to" = Option<String>, Query, format = Date, description = "The last day, in UTC: not before the first"),
     ),
     responses(
         (status = 200, description = "The history, an operation a line", body = String,

@@ -161,6 +161,8 @@ async fn a_period_is_told_in_days() {
     let client = &anna.client;
     let bad = client.get("/api/statement.csv?from=yesterday").await;
     assert_eq!(bad.expect_problem(400, "malformed_query").body["field"], "from");
+    let bad = client.get("/api/statement.jsonl?from=2026-01-02&to=2026-01-01").await;
+    assert_eq!(bad.expect_problem(400, "malformed_query").body["field"], "to");
     client.get("/api/statement.jsonl?cursor=1").await.expect_problem(400, "malformed_query");
 }
 
