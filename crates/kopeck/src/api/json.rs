@@ -113,7 +113,18 @@ fn explain<'b, T: Deserialize<'b>>(
     let mut reader = serde_json::Deserializer::from_str(text);
     let field = serde_path_to_error::deserialize::<_, T>(&mut reader).err();
     let field = field.map(|error| error.path().to_string()).unwrap_or_default();
-    wrong_type(short(&field), "a value of the type that the documentation gives")
+    let expected = variants(&error.to_string());
+    wrong_type(
+        short(&field),
+        expected.as_deref().unwrap_or("a value of the type that the documentation gives"),
+    )
+}
+
+/// The words that may stand where another one does. That one, which the client wrote, comes before them.
+fn variants(message: &str) -> Option<String> {
+    let (message, _) = message.rsplit_once(" at line ")?;
+    let (_, expected) = message.strip_prefix("unknown variant `")?.rsplit_once("`, expected ")?;
+    Some(expected.to_owned())
 }
 
 /// The beginning of what a client wrote: an answer must not grow with the request.
@@ -236,6 +247,26 @@ mod tests {
                 assert!(detail.contains(" at line 1 column "), "{detail}");
                 assert!(detail.ends_with(&format!(" of {what}")), "{detail}");
             }
+        }
+    }
+
+    #[test]
+    fn words_of_few_are_named_and_the_clients_are_not() {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Word {
+            Up,
+            Down,
+        }
+        #[derive(Deserialize)]
+        struct Body {
+            #[allow(dead_code)]
+            word: Word,
+        }
+        for other in ["x", "", "`, expected `y", "` at line 1", "`, expected `y` at line 1"] {
+            let text = serde_json::json!({"word": other}).to_string();
+            let problem = read_text::<Body>("the body", &text).map(|_| ()).unwrap_err();
+            assert_eq!(problem.detail_text(), "`word` must be `up` or `down`", "{other}");
         }
     }
 

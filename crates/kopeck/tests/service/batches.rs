@@ -229,6 +229,8 @@ async fn what_is_no_batch_is_refused() {
     ] {
         let answer = anna.client.post_text(BATCH, body.clone()).await.expect_problem(status, code);
         assert_eq!(answer.body["field"].as_str().unwrap_or_default(), field, "{body}");
+        let names_both = answer.text.contains("`mode` must be `atomic` or `independent`");
+        assert_eq!(names_both, (code, field) == ("wrong_type", "mode"), "{}", answer.text);
     }
     let many = |count: usize, one: &str| {
         format!(r#"{{"mode": "independent", "operations": [{}]}}"#, vec![one; count].join(","))
