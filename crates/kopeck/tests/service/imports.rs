@@ -113,6 +113,41 @@ fn pay(wallet: u64, amount: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_is_passed_over_where_a_stream_begins() {
+    const MARK: &str = "\u{feff}";
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let pay = pay(1, "1");
+    for (text, codes) in [
+        (format!("{MARK}{pay}{pay}"), &[None, None][..]),
+        (format!("{MARK}\r\n{pay}"), &[None]),
+        (format!("{MARK}{}", pay.trim_end()), &[None]),
+        (MARK.to_owned(), &[]),
+        (format!("{MARK}{MARK}{pay}{pay}"), &[Some("malformed_json"), None]),
+        (format!("{pay}{MARK}{pay}"), &[None, Some("malformed_json")]),
+        (format!("\n{MARK}{pay}"), &[Some("malformed_json")]),
+    ] {
+        let mut import = Import::begin(&anna.client).await;
+        // One byte for itself: the mark may come in parts.
+        let (first, rest) = text.as_bytes().split_at(1);
+        for part in [first, rest] {
+            let send = import.send.as_ref().unwrap();
+            send.send(Some(Bytes::copy_from_slice(part))).await.unwrap();
+        }
+        import.end();
+        for (index, code) in (0..).zip(codes) {
+            import.expect(index, if code.is_some() { "refused" } else { "OK" }, *code).await;
+        }
+        assert_eq!(import.next().await, None, "{text:?}");
+    }
+    let body = format!("{MARK}{pay}");
+    let single = anna.client.post_text("/api/wallet_to_wallet", body).await;
+    single.expect_problem(400, "malformed_json");
+    let body = format!("{MARK}{{\"mode\": \"atomic\", \"operations\": [{pay}]}}");
+    anna.client.post_text(BATCH, body).await.expect_problem(400, "malformed_json");
+}
+
+#[tokio::test]
 async fn each_line_is_answered_while_the_request_goes_on() {
     let service = Service::start();
     let anna = service.sign_up_with("anna", "100").await;

@@ -14,12 +14,17 @@ use crate::body::discard;
 /// The longest line, in bytes. The longest operation with every character escaped is shorter.
 pub(super) const LINE_BYTES_MAX: usize = 16_384;
 
+/// What some programs begin a file of UTF-8 with. RFC 8259, section 8.1: it may be passed over.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A body of lines.
 pub(super) struct Lines {
     body: Body,
     buffer: Vec<u8>,
     /// Of the buffer, so many bytes are taken.
     taken: usize,
+    /// Whether no line was taken yet.
+    is_beginning: bool,
     end: Option<End>,
     idle_max: Duration,
     /// When something came last, or when it was last waited for anew.
@@ -42,7 +47,7 @@ pub(super) enum End {
 impl Lines {
     pub(super) fn new(body: Body, idle_max: Duration) -> Self {
         let heard = Instant::now();
-        Self { body, buffer: Vec::new(), taken: 0, end: None, idle_max, heard }
+        Self { body, buffer: Vec::new(), taken: 0, is_beginning: true, end: None, idle_max, heard }
     }
 
     /// It was not the client who kept silent until now.
@@ -102,7 +107,9 @@ impl Lines {
         }
         let start = self.taken;
         self.taken = (start + length + 1).min(self.buffer.len());
-        self.buffer.get(start..start + length)
+        let is_first = std::mem::replace(&mut self.is_beginning, false);
+        let line = self.buffer.get(start..start + length)?;
+        Some(line.strip_prefix(BYTE_ORDER_MARK).filter(|_| is_first).unwrap_or(line))
     }
 
     /// Reads what still comes, and lets it go.
