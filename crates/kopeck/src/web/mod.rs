@@ -24,6 +24,7 @@ mod wallet_words;
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::middleware::from_fn;
+use axum::response::Redirect;
 use axum::routing::get;
 
 use crate::state::AppState;
@@ -40,6 +41,9 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/signup", get(account::sign_up_page).post(account::sign_up))
         .route("/login", get(account::log_in_page).post(account::log_in))
         .route("/logout", get(account::log_out_page).post(account::log_out))
+        .route("/signup/", get(async || Redirect::permanent("/signup")))
+        .route("/login/", get(async || Redirect::permanent("/login")))
+        .route("/logout/", get(async || Redirect::permanent("/logout")))
         .route("/statement.csv", get(statement::csv))
         .route("/send", send)
         .route("/deposit", deposit)

@@ -166,6 +166,18 @@ async fn a_request_says_once_whom_it_asks() {
     }
 }
 
+#[tokio::test]
+async fn a_page_is_found_with_a_slash_behind_it() {
+    let service = Service::start();
+    let client = service.client();
+    for page in ["/signup", "/login", "/logout"] {
+        let answer = client.get(&format!("{page}/")).await;
+        assert_eq!((answer.status, answer.header("location")), (308, page));
+        assert_eq!(client.post(&format!("{page}/"), &json!({})).await.status, 405, "{page}");
+    }
+    assert_eq!(client.get("/nothing/").await.status, 404);
+}
+
 /// Sends `text` and gives back what comes until the service closes the connection.
 fn talk(service: &Service, text: &str) -> (String, Duration) {
     let address = service.url().strip_prefix("http://").unwrap();
