@@ -315,15 +315,27 @@ impl Auth {
     }
 }
 
-/// A name as it is kept: trimmed.
+/// A name as it is kept: trimmed. One of which nothing is seen is none.
 pub(crate) fn parse_name(text: &str) -> Result<String, AuthError> {
     let name = text.trim();
-    let fits = (1..=NAME_CHARS_MAX).contains(&name.chars().count());
-    if fits && !name.chars().any(char::is_control) {
+    let fits = name.chars().count() <= NAME_CHARS_MAX;
+    let is_seen = name.chars().any(|char| !char.is_whitespace() && !is_ignorable(char));
+    if fits && is_seen && !name.chars().any(char::is_control) {
         Ok(name.to_owned())
     } else {
         Err(AuthError::NameMalformed)
     }
+}
+
+/// Whether a character is not seen by itself: Unicode's `Default_Ignorable_Code_Point`, and the marks for
+/// annotations, hieroglyphs and shorthand. Within a name they have their use, as between emoji.
+fn is_ignorable(char: char) -> bool {
+    matches!(char,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// An e-mail address as it was written, and as it is compared.
@@ -361,10 +373,14 @@ mod tests {
 
     #[test]
     fn names() {
-        for good in ["test1", "Ё", " Анна Каренина ", &"я".repeat(100)] {
+        let family = "👩\u{200d}👧";
+        for good in ["test1", "Ё", " Анна Каренина ", &"я".repeat(100), family, "می\u{200c}خواهم"]
+        {
             assert_eq!(parse_name(good).unwrap(), good.trim());
         }
-        for bad in ["", "  ", "a\nb", "a\u{0}", &"я".repeat(101)] {
+        let unseen =
+            ["\u{200b}", "\u{ad}\u{ad}", "\u{feff} \u{2060}", "\u{3164}", "\u{e0020}\u{202e}"];
+        for bad in ["", "  ", "a\nb", "a\u{0}", &"я".repeat(101)].into_iter().chain(unseen) {
             assert!(parse_name(bad).is_err(), "{bad:?}");
         }
     }

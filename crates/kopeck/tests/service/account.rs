@@ -46,6 +46,7 @@ async fn sign_ups_are_refused_with_the_field() {
     for (field, value, code) in [
         ("name", json!(""), "name_malformed"),
         ("name", json!("  "), "name_malformed"),
+        ("name", json!("\u{200b}\u{ad}"), "name_malformed"),
         ("name", json!("a\u{7}b"), "name_malformed"),
         ("name", json!("я".repeat(101)), "name_malformed"),
         ("email", json!(""), "email_malformed"),
