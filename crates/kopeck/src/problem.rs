@@ -281,6 +281,11 @@ impl Problem {
         self.0.status
     }
 
+    /// Whether the same was answered before.
+    pub(crate) fn is_replayed(&self) -> bool {
+        self.0.replayed
+    }
+
     /// The stable code, in `snake_case`.
     pub(crate) fn code(&self) -> &'static str {
         self.0.code

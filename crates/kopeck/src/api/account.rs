@@ -71,7 +71,8 @@ pub(super) async fn log_in(
 #[utoipa::path(
     post, path = "/api/logout", tag = "account", security(("session" = [])),
     responses(
-        (status = 200, description = "Logged out", body = DoneAnswer),
+        (status = 200, description = "Logged out", body = DoneAnswer,
+         headers(("Set-Cookie" = String, description = "The session's cookie, taken away"))),
         LogOutProblems,
     ),
 )]

@@ -4,7 +4,7 @@
 //! Never: an error that is not in [`problem`](crate::problem). Bounds: made once, at start.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{Amount, Currency, MINOR_UNITS_MAX, Rejection, Units};
 use serde_json::json;
@@ -28,6 +28,8 @@ use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemBody};
             too; a `charset` other than `utf-8` is refused, and so is a `Content-Encoding` other than \
             `identity`."
     ),
+    // In the order in which they are met.
+    tags((name = "account"), (name = "wallet"), (name = "money"), (name = "receipts")),
     components(schemas(ProblemBody<'_>, BatchLine)),
     modifiers(&Session),
 )]
@@ -150,9 +152,15 @@ macro_rules! problems {
         impl IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<Response>> {
                 let codes: &[&[Code]] = &$codes;
-                let codes = codes.iter().copied().flatten().copied().map(Problem::new);
+                let codes = codes.iter().copied().flatten().copied();
+                // These are kept under a request's key, and told again.
+                let codes =
+                    codes.map(|code| Problem::new(code).replayed(code == Code::EmailTaken));
                 let rejections: &[Rejection] = &$rejections;
-                responses(codes.chain(rejections.iter().copied().map(Problem::from)))
+                let rejections = rejections.iter().copied().map(|rejection| {
+                    Problem::from(rejection).replayed(rejection != Rejection::NotTheBank)
+                });
+                responses(codes.chain(rejections))
             }
         }
     )*};
@@ -227,7 +235,11 @@ fn with(more: &[Rejection]) -> Vec<Rejection> {
 /// One response a status, which lists the codes it may carry.
 fn responses(problems: impl Iterator<Item = Problem>) -> BTreeMap<String, RefOr<Response>> {
     let mut codes: BTreeMap<u16, Vec<(&str, &str)>> = BTreeMap::new();
+    let mut replayed = BTreeSet::new();
     for problem in problems {
+        if problem.is_replayed() {
+            replayed.insert(problem.status().as_u16());
+        }
         let listed = codes.entry(problem.status().as_u16()).or_default();
         let entry = (problem.code(), problem.title());
         if !listed.contains(&entry) {
@@ -242,6 +254,9 @@ fn responses(problems: impl Iterator<Item = Problem>) -> BTreeMap<String, RefOr<
             .content(PROBLEM_JSON, content);
         match status {
             429 | 503 => response.header("Retry-After", retry_after()).build(),
+            _ if replayed.contains(&status) => {
+                response.header("Idempotency-Replayed", idempotency_replayed()).build()
+            }
             _ => response.build(),
         }
     };
@@ -256,4 +271,11 @@ fn retry_after() -> Header {
     let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
     let description = "When to try again, in seconds; where it is of use";
     HeaderBuilder::new().schema(Some(seconds)).description(Some(description)).build()
+}
+
+/// As on the answers that it worked.
+fn idempotency_replayed() -> Header {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    let description = "`true`: this was answered before";
+    HeaderBuilder::new().schema(Some(text)).description(Some(description)).build()
 }

@@ -42,8 +42,10 @@ impl LastCheckpoint {
     }
 }
 
-/// What the whole book is, in one hash; at most a second old. Keep one, and nobody can change
-/// anything before it unnoticed: `kopeck check --checkpoint`, and receipts are verified against it.
+/// What the whole book is, in one hash.
+///
+/// At most a second old. Keep one, and nobody can change anything before it unnoticed: `kopeck check
+/// --checkpoint`, and receipts are verified against it.
 #[utoipa::path(
     get, path = "/api/checkpoint", tag = "receipts",
     responses(
@@ -62,8 +64,10 @@ pub(super) async fn checkpoint(
     Ok(Json(checkpoint.into()))
 }
 
-/// The receipt of an operation of the caller's wallet: everything that was recorded of it but the
-/// balances, and the proof that it is in the book. `kopeck verify-receipt` verifies it offline.
+/// The receipt of an operation of the caller's wallet.
+///
+/// Everything that was recorded of it but the balances, and the proof that it is in the book. `kopeck
+/// verify-receipt` verifies it offline.
 #[utoipa::path(
     get, path = "/api/operations/{operation_id}/receipt", tag = "receipts",
     security(("session" = [])),

@@ -18,7 +18,7 @@ use crate::statement::{CSV, Download, JSON_LINES, Period};
 /// whatever a spreadsheet could take for a formula; JSON Lines has the text as it is. At most 16 downloads
 /// of one user at a time: one more is refused with `overloaded`.
 #[utoipa::path(
-    get, path = "/api/statement.csv", tag = "wallet", security(("session" = [])),
+    get, path = "/api/statement.csv", operation_id = "statement_csv", tag = "wallet", security(("session" = [])),
     params(
         ("from" = Option<String>, Query, format = Date, description = "The first day, in UTC"),
         ("to" = Option<String>, Query, format = Date, description = "The last day, in UTC: not before the first"),
@@ -38,10 +38,12 @@ pub(super) async fn csv(
     download(state, caller, query, Format::Csv).await
 }
 
-/// The caller's history as JSON Lines, newest first: an operation a line, as `/api/wallet` has it,
-/// with the currency. At most 16 downloads of one user at a time: one more is refused with `overloaded`.
+/// The caller's history as JSON Lines, newest first.
+///
+/// An operation a line, as `/api/wallet` has it, with the currency. At most 16 downloads of one user at a
+/// time: one more is refused with `overloaded`.
 #[utoipa::path(
-    get, path = "/api/statement.jsonl", tag = "wallet", security(("session" = [])),
+    get, path = "/api/statement.jsonl", operation_id = "statement_json_lines", tag = "wallet", security(("session" = [])),
     params(
         ("from" = Option<String>, Query, format = Date, description = "The first day, in UTC"),
         ("to" = Option<String>, Query, format = Date, description = "The last day, in UTC: not before the first"),

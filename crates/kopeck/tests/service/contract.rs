@@ -56,6 +56,14 @@ impl Contract {
         if let Err(error) = validator.validate(if is_json { &answer.body } else { &text }) {
             panic!("{place} does not fit its schema: {error}\n{}", answer.text);
         }
+        for name in ["set-cookie", "idempotency-replayed", "retry-after", "content-disposition"] {
+            let mut described = response["headers"].as_object().into_iter().flatten();
+            let described = described.any(|(header, _)| header.eq_ignore_ascii_case(name));
+            assert!(
+                described || answer.header(name).is_empty(),
+                "{place}: {name} is not described"
+            );
+        }
         if let Some(code) = answer.body["code"].as_str() {
             let listed = response["description"].as_str().unwrap_or_default();
             assert!(listed.contains(&format!("`{code}`")), "{place}: `{code}` is not described");

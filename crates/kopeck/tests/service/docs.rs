@@ -49,6 +49,59 @@ async fn every_route_is_described_and_answers() {
     check_references(&description, &description);
 }
 
+/// Other programs take their names from it, and `/docs` its order.
+#[tokio::test]
+async fn the_description_speaks_for_itself() {
+    let service = Service::start();
+    let description = service.client().get("/api/openapi.json").await.expect_ok().body;
+    let mut names = Vec::new();
+    for operation in description["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|item| item.as_object().unwrap().values())
+    {
+        // There it is no Markdown.
+        let summary = operation["summary"].as_str().unwrap();
+        assert!(!summary.contains(['`', '\n']), "{summary}");
+        names.push(operation["operationId"].as_str().unwrap());
+    }
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "batch",
+            "checkpoint",
+            "external_to_wallet",
+            "log_in",
+            "log_out",
+            "receipt",
+            "sign_up",
+            "statement_csv",
+            "statement_json_lines",
+            "wallet",
+            "wallet_to_wallet",
+        ]
+    );
+    let tags =
+        description["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap());
+    assert_eq!(tags.collect::<Vec<_>>(), ["account", "wallet", "money", "receipts"]);
+    let replayed = |path: &str| -> Vec<String> {
+        let responses = &description["paths"][path]["post"]["responses"];
+        let named = responses
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(_, response)| response["headers"]["Idempotency-Replayed"].is_object());
+        named.map(|(status, _)| status.clone()).collect()
+    };
+    assert_eq!(replayed("/api/signup"), ["200", "409"]);
+    assert_eq!(replayed("/api/login"), [""; 0]);
+    for path in ["/api/external_to_wallet", "/api/wallet_to_wallet", "/api/transfers/batch"] {
+        assert_eq!(replayed(path), ["200", "422"], "{path}");
+    }
+}
+
 /// Every reference leads somewhere.
 fn check_references(part: &Value, whole: &Value) {
     match part {
