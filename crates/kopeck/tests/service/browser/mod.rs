@@ -205,6 +205,14 @@ async fn pay(browser: &Browser, words: Words) {
     let newest = browser.text("#history tbody tr").await;
     assert!(newest.contains("lunch") && newest.contains(&words.number("11.10")), "{newest}");
     assert_eq!(browser.text("#download").await, words.download);
+    let script = "const left = selector => {
+        const words = document.createRange();
+        words.selectNodeContents(document.querySelector(selector));
+        return words.getBoundingClientRect().left;
+    };
+    return Math.round(left('#download') - left('#history .what-text'));";
+    let off = browser.client.execute(script, vec![]).await.unwrap();
+    assert_eq!(off.as_i64(), Some(0), "the download's words stand in line with the history's");
     browser.inspect("wallet-paid").await;
     // The address of that page pays nothing when it is loaded again.
     browser.client.refresh().await.unwrap();
