@@ -1,5 +1,5 @@
-//! Owns the one middleware that every request passes: who sent it, whether another site made it do
-//! so, what nothing here does refused, its body read whole, panics caught, the answer's security headers, its
+//! Owns the one middleware that every request passes: who sent it, what nothing here does refused, whether
+//! another site made it do so, its body read whole, panics caught, the answer's security headers, its
 //! metrics and its log.
 //!
 //! Never: a log line for an ordinary request above debug; a word on what is asked. Bounds: a body of
