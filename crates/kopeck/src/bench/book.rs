@@ -50,11 +50,21 @@ impl Book {
 
     /// Stops it, and looks at what it has left behind.
     pub(super) fn finish(self, document: &mut Document) -> anyhow::Result<Work> {
-        document.notes.extend(self.work.grown(self.before));
         document.findings.push(checks::replays(&self.server, &self.crowd, &self.sample.sample)?);
         self.server.stop()?;
-        let after = checks::left_behind(&self.work, &mut document.findings)?;
-        document.findings.push(checks::one_effect_each(self.told, self.before, after));
+        judge(&self.work, (self.told, self.before), document)?;
         Ok(self.work)
     }
+}
+
+/// What is left behind by whatever had a book, now that it is closed, against what it told.
+pub(super) fn judge(
+    work: &Work,
+    (told, before): (Told, u64),
+    document: &mut Document,
+) -> anyhow::Result<()> {
+    document.notes.extend(work.grown(before));
+    let after = checks::left_behind(work, &mut document.findings)?;
+    document.findings.push(checks::one_effect_each(told, before, after));
+    Ok(())
 }

@@ -197,7 +197,6 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
-    use super::super::requests::Person;
     use super::*;
 
     #[test]
@@ -291,8 +290,7 @@ mod tests {
                 assert!(stream.read(&mut [0; 4_096]).unwrap() > 0);
                 stream.write_all(said.as_bytes()).unwrap();
             });
-            let person = |wallet| Person { wallet, cookie: "x=y".to_owned() };
-            let crowd = Crowd { bank: person(1), people: vec![person(2), person(3)], wallets: 2 };
+            let crowd = Crowd::of_two();
             let payment = Payment { payer: Payer::Person(0), to: 3, key: [b'k'; 36] };
             let found = replays(&server, &crowd, &[(payment, 7)]).unwrap();
             service.join().unwrap();

@@ -344,7 +344,7 @@ mod tests {
     use std::net::TcpListener;
     use std::sync::Arc;
 
-    use super::super::requests::{Crowd, Person, What};
+    use super::super::requests::{Crowd, What};
     use super::super::scenario::{Chooser, Scenario};
     use super::*;
 
@@ -370,8 +370,7 @@ mod tests {
         let after = move |millis| begin + Duration::from_millis(millis);
         let span = Span { begin, from: begin, until: after(1_000) };
         let server = std::thread::spawn(move || pausing(&listener, (after(800), after(1_100))));
-        let person = |wallet| Person { wallet, cookie: "x=y".to_owned() };
-        let crowd = Crowd { bank: person(1), people: vec![person(2), person(3)], wallets: 2 };
+        let crowd = Crowd::of_two();
         let chooser = Chooser::new(Scenario::Uniform, (2, 2), Arc::default(), 7);
         let what = (What::Single, true);
         let requests = Requests::new(address, Arc::new(crowd), chooser, what, (0, 1));

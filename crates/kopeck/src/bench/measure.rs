@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::book::Book;
+use super::book::{Book, judge};
 use super::checks::{self, Told};
 use super::document::Document;
 use super::engine::{Batches, Engine};
@@ -21,7 +21,7 @@ use super::server::{Kind, Server};
 use super::tally::Tally;
 use super::turns::in_turn;
 use super::usage::Usage;
-use super::work::{Size, Work};
+use super::work::Size;
 use super::{raw, remote, threads};
 use crate::api::BODIES_PER_USER_MAX;
 
@@ -282,20 +282,8 @@ pub(super) fn engine(wanted: &Measure, place: &Place) -> anyhow::Result<Document
         }
     }
     engine.store.close();
-    finish_engine(&work, (told, before), &mut document)?;
+    judge(&work, (told, before), &mut document)?;
     Ok(document)
-}
-
-/// What an engine that is closed has left behind, against what it told.
-pub(super) fn finish_engine(
-    work: &Work,
-    (told, before): (Told, u64),
-    document: &mut Document,
-) -> anyhow::Result<()> {
-    document.notes.extend(work.grown(before));
-    let after = checks::left_behind(work, &mut document.findings)?;
-    document.findings.push(checks::one_effect_each(told, before, after));
-    Ok(())
 }
 
 /// A run of the engine, or of the bare file, without rounds yet.

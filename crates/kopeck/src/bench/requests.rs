@@ -45,6 +45,13 @@ impl Crowd {
             Payer::Person(person) => self.people.get(person).unwrap_or(&self.bank),
         }
     }
+
+    /// The bank and two people, for a service that a test makes up.
+    #[cfg(test)]
+    pub(super) fn of_two() -> Self {
+        let person = |wallet| Person { wallet, cookie: "x=y".to_owned() };
+        Self { bank: person(1), people: vec![person(2), person(3)], wallets: 2 }
+    }
 }
 
 /// What is asked for.

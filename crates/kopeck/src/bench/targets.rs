@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::asker::Asker;
-use super::book::Book;
+use super::book::{Book, judge};
 use super::checks::Told;
 use super::document::{Document, Limit, Target};
 use super::engine::{Batches, Engine};
 use super::home::Home;
 use super::load::{Load, Round};
-use super::measure::{describe, engine_run, finish_engine, raw_round, run_of};
+use super::measure::{describe, engine_run, raw_round, run_of};
 use super::options::{Client, Targets};
 use super::requests::{Crowd, What, write_payment};
 use super::run::{Run, Spread};
@@ -466,8 +466,8 @@ fn engine(
         document.targets.push(Target::new(&what, "/s", run.rate(), Limit::AtLeast(700_000.0)));
     }
     document.runs.extend([alone, on_large, raw]);
-    finish_engine(&small, told, document)?;
-    finish_engine(large, told_large, document)
+    judge(&small, told, document)?;
+    judge(large, told_large, document)
 }
 
 /// Rounds of the engine on a book, in turns with something else.
