@@ -11,6 +11,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SQL = pathlib.Path(__file__).resolve().parent / "sql"
@@ -26,6 +27,14 @@ class Missing(Exception):
 
 class Failed(Exception):
     """A run that must not be believed."""
+
+
+def whole_number(name, default):
+    """Of the environment; whoever gives something else is told so, and nothing is begun."""
+    text = os.environ.get(name, str(default))
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        sys.exit(f"{name} must be a whole number above 0, not {text!r}")
+    return int(text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +53,6 @@ class Settings:
 
     @classmethod
     def read(cls):
-        def number(name, default):
-            text = os.environ.get(name, str(default))
-            if not text.isdigit() or int(text) < 1:
-                raise Failed(f"{name} must be a whole number above 0, not {text!r}")
-            return int(text)
-
         try:
             # What is named twice is measured once.
             asked = os.environ.get("CLIENTS", "1 8 16 64").split()
@@ -59,13 +62,13 @@ class Settings:
         if not clients or min(clients) < 1 or max(clients) > CLIENTS_MAX:
             raise Failed(f"CLIENTS must be numbers from 1 to {CLIENTS_MAX}")
         return cls(
-            rounds=number("ROUNDS", 3),
-            seconds=number("SECONDS_EACH", 4),
-            warm_up_seconds=number("SECONDS_WARM_UP", 1),
+            rounds=whole_number("ROUNDS", 3),
+            seconds=whole_number("SECONDS_EACH", 4),
+            warm_up_seconds=whole_number("SECONDS_WARM_UP", 1),
             clients=clients,
-            wallets=number("WALLETS", 100_000),
-            tpcb_scale=number("TPCB_SCALE", max(clients)),
-            port=number("PORT", 5098),
+            wallets=whole_number("WALLETS", 100_000),
+            tpcb_scale=whole_number("TPCB_SCALE", max(clients)),
+            port=whole_number("PORT", 5098),
             systems=tuple(os.environ.get("SYSTEMS", "").split()),
             work=pathlib.Path(os.environ.get("WORK_DIR", ROOT / "target")).resolve(),
         )
