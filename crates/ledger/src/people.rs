@@ -121,9 +121,14 @@ pub trait People: Send + Sync {
     /// Replaces a user's password hash and closes all of the user's sessions.
     fn set_password(&self, user: UserId, password_hash: String) -> Pending<()>;
 
-    /// Opens a session. Of the user's others, those that were longest not used are closed where there are
-    /// more than [`SESSIONS_PER_USER_MAX`], first those that were never noted as used; the answer says which.
-    fn open_session(&self, session: Session) -> Pending<Vec<TokenHash>>;
+    /// Opens a session, and closes the one that it replaces, if any, whoever's that is: both or neither. Of
+    /// the user's others, those that were longest not used are closed where there are more than
+    /// [`SESSIONS_PER_USER_MAX`], first those that were never noted as used; the answer says which.
+    fn open_session(
+        &self,
+        session: Session,
+        replaces: Option<TokenHash>,
+    ) -> Pending<Vec<TokenHash>>;
 
     /// Finds a session and its user.
     fn session(&self, token_hash: TokenHash) -> Pending<Option<(Session, User)>>;

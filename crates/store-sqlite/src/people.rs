@@ -118,13 +118,18 @@ pub(crate) fn sign_up_record(
         .optional()
 }
 
-/// Opens a session. The sessions of its user that were closed for it: those that were longest not used, if
-/// there are too many.
+/// Opens a session, in place of another if it replaces one. The sessions of its user that were closed for
+/// it: those that were longest not used, if there are too many.
 pub(crate) fn open_session(
     connection: &Connection,
     session: &Session,
+    replaces: Option<TokenHash>,
 ) -> rusqlite::Result<Vec<TokenHash>> {
     let user = session.user.get().cast_signed();
+    // Before the others are counted: it is one of them no more.
+    if let Some(replaced) = replaces {
+        close_session(connection, replaced)?;
+    }
     connection
         .prepare_cached(
             "INSERT INTO session (token_hash, user_id, opened_us, seen_us) VALUES (?, ?, ?, ?)",
@@ -158,6 +163,13 @@ pub(crate) fn open_session(
     Ok(closed)
 }
 
+fn close_session(connection: &Connection, token_hash: TokenHash) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM session WHERE token_hash = ?")?
+        .execute([token_hash])
+        .map(|_| ())
+}
+
 /// Writes what concerns no money.
 pub(crate) fn write(connection: &Connection, write: PeopleWrite) -> rusqlite::Result<()> {
     match write {
@@ -175,11 +187,7 @@ pub(crate) fn write(connection: &Connection, write: PeopleWrite) -> rusqlite::Re
                 )?
                 .execute((seen.micros(), token_hash))?;
         }
-        PeopleWrite::CloseSession(token_hash) => {
-            connection
-                .prepare_cached("DELETE FROM session WHERE token_hash = ?")?
-                .execute([token_hash])?;
-        }
+        PeopleWrite::CloseSession(token_hash) => close_session(connection, token_hash)?,
         PeopleWrite::ForgetSessions(old, ended) => {
             forgetting::delete_sessions(connection, &old, ended)?;
         }

@@ -337,8 +337,12 @@ impl People for SqliteStore {
         self.write(PeopleWrite::SetPassword(user, password_hash))
     }
 
-    fn open_session(&self, session: Session) -> Pending<Vec<TokenHash>> {
-        Box::pin(self.hand_in(move |reply| Work::OpenSession(session, reply)))
+    fn open_session(
+        &self,
+        session: Session,
+        replaces: Option<TokenHash>,
+    ) -> Pending<Vec<TokenHash>> {
+        Box::pin(self.hand_in(move |reply| Work::OpenSession(session, replaces, reply)))
     }
 
     fn session(&self, token_hash: TokenHash) -> Pending<Option<(Session, User)>> {

@@ -20,7 +20,7 @@ pub(crate) enum Work {
     Submit(Vec<Submission>, Reply<Vec<Outcome>>),
     Batch(Batch, Reply<BatchOutcome>),
     SignUp(NewUser, Option<IdempotencyKey>, Reply<Result<User, SignUpRefusal>>),
-    OpenSession(Session, Reply<Vec<TokenHash>>),
+    OpenSession(Session, Option<TokenHash>, Reply<Vec<TokenHash>>),
     People(PeopleWrite, Reply<()>),
     /// Lets a test run out of room: at most this many pages in the file.
     #[cfg(test)]
@@ -44,7 +44,7 @@ impl Work {
             Self::Submit(_, reply) => drop(reply.send(Err(error.clone()))),
             Self::Batch(_, reply) => drop(reply.send(Err(error.clone()))),
             Self::SignUp(_, _, reply) => drop(reply.send(Err(error.clone()))),
-            Self::OpenSession(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::OpenSession(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Self::People(_, reply) => drop(reply.send(Err(error.clone()))),
             #[cfg(test)]
             Self::LimitPages(_) => {}

@@ -269,8 +269,8 @@ impl Desk<'_, '_> {
                     (Some(Decided::SignUp(Err(SignUpRefusal::EmailTaken), reply)), Err(error))
                 }
             },
-            Work::OpenSession(session, reply) => {
-                match people::open_session(self.connection, &session) {
+            Work::OpenSession(session, replaces, reply) => {
+                match people::open_session(self.connection, &session, replaces) {
                     Ok(closed) => (Some(Decided::OpenSession(closed, reply)), Ok(())),
                     Err(error) => (Some(Decided::OpenSession(Vec::new(), reply)), Err(error)),
                 }

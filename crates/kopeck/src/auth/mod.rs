@@ -200,7 +200,15 @@ impl Auth {
             Some(user) => (user, true),
             None => self.make_user(&asked, client).await?,
         };
-        let token = self.rotate(&user, replaces).await?;
+        let opened = self.sessions.open(user.clone(), replaces).await;
+        let token = match opened {
+            // That nothing was done is not so: the address is taken by now.
+            Err(error) if !replayed => {
+                let why = format!("a user was made, but no session was opened: {error}");
+                return Err(LedgerError::OutcomeUnknown(why).into());
+            }
+            opened => opened?,
+        };
         Ok(LoggedIn { user, token, replayed })
     }
 
@@ -264,7 +272,7 @@ impl Auth {
         replaces: Option<&SessionToken>,
     ) -> Result<LoggedIn, AuthError> {
         let user = self.identify(claim, client).await?;
-        let token = self.rotate(&user, replaces).await?;
+        let token = self.sessions.open(user.clone(), replaces).await?;
         Ok(LoggedIn { user, token, replayed: false })
     }
 
@@ -279,17 +287,6 @@ impl Auth {
             attempt.give_back();
         }
         checked
-    }
-
-    async fn rotate(
-        &self,
-        user: &User,
-        replaces: Option<&SessionToken>,
-    ) -> Result<SessionToken, AuthError> {
-        if let Some(former) = replaces {
-            self.sessions.close(former).await?;
-        }
-        Ok(self.sessions.open(user.clone()).await?)
     }
 
     /// Closes a session.
@@ -369,7 +366,83 @@ pub(crate) fn check_password(password: &Secret) -> Result<(), AuthError> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
+    use ledger::{
+        Credentials, Pending, Session, SignUpRecord, Timestamp, TokenHash, UserId, WalletId,
+    };
+    use throttle::Rate;
+
     use super::*;
+
+    /// People of whom one can be made, and has no session then: the disk is full.
+    struct Full;
+
+    impl People for Full {
+        fn sign_up(
+            &self,
+            new: NewUser,
+            _: Option<IdempotencyKey>,
+        ) -> Pending<Result<User, SignUpRefusal>> {
+            let NewUser { role, name, email, .. } = new;
+            let (id, wallet) = (UserId::FIRST, WalletId::FIRST);
+            Box::pin(ready(Ok(Ok(User { id, wallet, role, name, email }))))
+        }
+
+        fn sign_up_record(&self, _: IdempotencyKey) -> Pending<Option<SignUpRecord>> {
+            Box::pin(ready(Ok(None)))
+        }
+
+        fn credentials(&self, _: &str) -> Pending<Option<Credentials>> {
+            Box::pin(ready(Ok(None)))
+        }
+
+        fn bank(&self) -> Pending<Option<User>> {
+            Box::pin(ready(Ok(None)))
+        }
+
+        fn set_password(&self, _: UserId, _: String) -> Pending<()> {
+            Box::pin(ready(Err(LedgerError::StorageFull)))
+        }
+
+        fn open_session(&self, _: Session, _: Option<TokenHash>) -> Pending<Vec<TokenHash>> {
+            Box::pin(ready(Err(LedgerError::StorageFull)))
+        }
+
+        fn session(&self, _: TokenHash) -> Pending<Option<(Session, User)>> {
+            Box::pin(ready(Ok(None)))
+        }
+
+        fn touch_session(&self, _: TokenHash, _: Timestamp) -> Pending<()> {
+            Box::pin(ready(Err(LedgerError::StorageFull)))
+        }
+
+        fn close_session(&self, _: TokenHash) -> Pending<()> {
+            Box::pin(ready(Err(LedgerError::StorageFull)))
+        }
+
+        fn forget_sessions(&self, _: Timestamp, _: Timestamp) -> Pending<()> {
+            Box::pin(ready(Err(LedgerError::StorageFull)))
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_user_who_was_made_it_is_not_said_that_nothing_was_done() {
+        let people: Arc<dyn People> = Arc::new(Full);
+        let rate = Rate { burst: 9, interval: Duration::from_secs(1) };
+        let expiry = Expiry { idle: Duration::from_secs(60), absolute: Duration::from_secs(60) };
+        let auth = Auth::new(
+            Arc::clone(&people),
+            Passwords::new(1, Duration::from_secs(60)).unwrap(),
+            Sessions::new(people, 1, expiry),
+            Throttle::new(rate, rate, rate, rate),
+        );
+        let (name, email) = ("Anna".to_owned(), "a@b.ru".to_owned());
+        let password = Secret::new("Pa$$w0rd".to_owned());
+        let wanted = SignUp { name, email, password, key: None };
+        let refused = auth.sign_up(wanted, "192.0.2.1".parse().unwrap(), None).await;
+        assert_eq!(refused.unwrap_err().code(), "outcome_unknown");
+    }
 
     #[test]
     fn names() {

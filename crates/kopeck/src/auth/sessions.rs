@@ -57,8 +57,13 @@ impl Sessions {
         self.expiry
     }
 
-    /// Opens a session for a user who has just proved to be that user.
-    pub(crate) async fn open(&self, user: User) -> Result<SessionToken, LedgerError> {
+    /// Opens a session for a user who has just proved to be that user, and closes the one that it replaces:
+    /// both or, when it fails, neither.
+    pub(crate) async fn open(
+        &self,
+        user: User,
+        replaces: Option<&SessionToken>,
+    ) -> Result<SessionToken, LedgerError> {
         let token = SessionToken::generate()
             .map_err(|error| LedgerError::Unreadable(format!("no randomness: {error}")))?;
         let (token_hash, now) = (token.hash(), clock::now());
@@ -66,7 +71,9 @@ impl Sessions {
         // Before the store has it: others who log in may close it as soon as it is there. Until it is, nobody
         // knows the token.
         self.cache.insert(token_hash, Some(Arc::new(Open::new(user, &session))));
-        for closed in self.people.open_session(session).await? {
+        let replaces = replaces.map(SessionToken::hash);
+        for closed in self.people.open_session(session, replaces).await?.into_iter().chain(replaces)
+        {
             self.cache.insert(closed, None);
         }
         Ok(token)
@@ -90,15 +97,15 @@ impl Sessions {
         Ok(Some(Arc::clone(&open.user)))
     }
 
-    /// Closes a session for good.
+    /// Closes a session for good. When it fails, the session is as it was, so that whoever wanted it closed can
+    /// ask again: were it closed here alone, nobody could, and a restart would open it again.
     pub(crate) async fn close(&self, token: &SessionToken) -> Result<(), LedgerError> {
         let hash = token.hash();
-        let closed = self.people.close_session(hash).await;
+        self.people.close_session(hash).await?;
         // Put there, not only taken away: a look-up that read the store before the session was
-        // closed must not bring it back. In the cache even when the store failed: who asked to be
-        // logged out is, at least until a restart.
+        // closed must not bring it back.
         self.cache.insert(hash, None);
-        closed
+        Ok(())
     }
 
     /// Makes the store forget the sessions that have ended by themselves.

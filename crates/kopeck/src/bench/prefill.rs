@@ -162,7 +162,7 @@ async fn sessions(store: &SqliteStore, work: &Work, title: &str) -> anyhow::Resu
         let user = UserId::new(number).context("no such user")?;
         let token_hash = work.token(number)?.hash();
         ahead
-            .push(store.open_session(Session { token_hash, user, opened: now, seen: now }))
+            .push(store.open_session(Session { token_hash, user, opened: now, seen: now }, None))
             .await?;
     }
     while ahead.pop().await?.is_some() {}

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Client, Service, kopeck};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, PASSWORD, Service, kopeck};
 
 /// Pays in one rouble at a time until it is not answered with OK; how often it was, and the answer.
 async fn pay_until_refused(bank: &Client, wallet: u64) -> (u64, crate::harness::Answer) {
@@ -132,6 +134,35 @@ async fn a_data_file_that_another_program_holds_is_said_to_be_and_let_go_of_agai
     bank.deposit(anna.wallet, "1").await.expect_ok();
     assert!(service.log().contains("batches are committed again"), "{}", service.log());
     assert_eq!(anna.client.balance().await, "2.00");
+}
+
+/// Nothing was done, it says, so the session is as it was: also for whoever wanted another in its place, or
+/// wanted it closed and asks again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_outlives_the_log_in_and_the_log_out_that_were_refused() {
+    let service = Service::start();
+    let email = service.sign_up("anna").await.email;
+    let claim = json!({"email": email, "password": PASSWORD});
+    let logged_in = service.client().post("/api/login", &claim).await.expect_ok();
+    let cookie = logged_in.header("set-cookie").split(';').next().unwrap();
+    let ask = async |service: &Service, method, path, body: &Value| {
+        let client = service.client();
+        let request = client.request(method, path).header("cookie", cookie).json(body);
+        client.send(request).await
+    };
+    let nothing = Value::Null;
+    let shell = rusqlite::Connection::open(service.data().join("kopeck.db")).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for (path, body) in [("/api/login", &claim), ("/api/logout", &nothing)] {
+        let refused = ask(&service, "POST", path, body).await;
+        refused.expect_problem(503, "data_file_locked");
+        ask(&service, "GET", "/api/wallet", &nothing).await.expect_ok();
+    }
+    shell.execute_batch("ROLLBACK").unwrap();
+    ask(&service, "POST", "/api/logout", &nothing).await.expect_ok();
+    let service = service.kill_and_start_again();
+    let gone = ask(&service, "GET", "/api/wallet", &nothing).await;
+    gone.expect_problem(401, "not_logged_in");
 }
 
 #[test]

@@ -370,7 +370,7 @@ fn sessions_end_with_a_restore_unless_they_are_kept() {
     let user = engine.sign_up("someone@localhost", Role::Person).unwrap();
     let now = Timestamp::from_micros(1);
     let session = Session { token_hash, user: user.id, opened: now, seen: now };
-    wait(engine.store.open_session(session)).unwrap();
+    wait(engine.store.open_session(session, None)).unwrap();
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("backup.db");
     back_up(engine.dir(), &file).unwrap();

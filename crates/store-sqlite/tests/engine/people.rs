@@ -42,7 +42,7 @@ fn the_same_address_at_the_same_time_makes_one_user() {
 #[test]
 fn a_session_outlives_a_restart_until_it_is_closed() {
     let engine = Engine::with_people(1);
-    wait(engine.store.open_session(session(7, 2, 1_000))).unwrap();
+    wait(engine.store.open_session(session(7, 2, 1_000), None)).unwrap();
     wait(engine.store.touch_session([7; 32], Timestamp::from_micros(5_000))).unwrap();
     wait(engine.store.touch_session([7; 32], Timestamp::from_micros(4_000))).unwrap();
     let engine = engine.reopen().unwrap();
@@ -58,8 +58,8 @@ fn a_session_outlives_a_restart_until_it_is_closed() {
 #[test]
 fn a_new_password_closes_the_users_sessions_and_nobody_elses() {
     let engine = Engine::with_people(2);
-    wait(engine.store.open_session(session(2, 2, 0))).unwrap();
-    wait(engine.store.open_session(session(3, 3, 0))).unwrap();
+    wait(engine.store.open_session(session(2, 2, 0), None)).unwrap();
+    wait(engine.store.open_session(session(3, 3, 0), None)).unwrap();
     wait(engine.store.set_password(UserId::new(2).unwrap(), "new".to_owned())).unwrap();
     assert_eq!(wait(engine.store.session([2; 32])).unwrap(), None);
     assert!(wait(engine.store.session([3; 32])).unwrap().is_some());
@@ -71,7 +71,7 @@ fn a_new_password_closes_the_users_sessions_and_nobody_elses() {
 fn expired_sessions_are_forgotten() {
     let engine = Engine::with_people(1);
     for (token, at) in [(1, 10), (2, 20), (3, 30)] {
-        wait(engine.store.open_session(session(token, 2, at))).unwrap();
+        wait(engine.store.open_session(session(token, 2, at), None)).unwrap();
     }
     wait(engine.store.touch_session([1; 32], Timestamp::from_micros(90))).unwrap();
     let forget = |opened, seen| {
@@ -137,7 +137,8 @@ fn however_many_have_ended_all_are_forgotten_and_nobody_elses() {
 #[test]
 fn a_user_has_so_many_sessions_and_those_longest_not_used_are_closed() {
     let engine = Engine::with_people(2);
-    let open = |token: u8, user, at| wait(engine.store.open_session(session(token, user, at)));
+    let open =
+        |token: u8, user, at| wait(engine.store.open_session(session(token, user, at), None));
     assert_eq!(open(200, 3, 0), Ok(Vec::new()));
     let max = u8::try_from(SESSIONS_PER_USER_MAX).unwrap();
     for token in 0..max {
@@ -150,6 +151,26 @@ fn a_user_has_so_many_sessions_and_those_longest_not_used_are_closed() {
     assert_eq!(open(max + 1, 2, 500), Ok(vec![[2; 32]]));
     let lives = |token: u8| wait(engine.store.session([token; 32])).unwrap().is_some();
     assert!(lives(0) && !lives(1) && !lives(2) && lives(3) && lives(max + 1) && lives(200));
+}
+
+#[test]
+fn a_session_takes_the_place_of_another() {
+    let engine = Engine::with_people(2);
+    let open = |token: u8, user, replaces: Option<u8>| {
+        let replaces = replaces.map(|token| [token; 32]);
+        wait(engine.store.open_session(session(token, user, i64::from(token)), replaces))
+    };
+    let max = u8::try_from(SESSIONS_PER_USER_MAX).unwrap();
+    for token in 0..max {
+        assert_eq!(open(token, 2, None), Ok(Vec::new()));
+    }
+    let lives = |token: u8| wait(engine.store.session([token; 32])).unwrap().is_some();
+    assert_eq!(open(max, 2, Some(7)), Ok(Vec::new()), "there is room for it");
+    assert!(lives(max) && !lives(7) && lives(0));
+    assert_eq!(open(200, 3, Some(max)), Ok(Vec::new()), "another user's");
+    assert!(lives(200) && !lives(max));
+    assert_eq!(open(201, 3, Some(99)), Ok(Vec::new()), "one that is not there");
+    assert!(lives(200) && lives(201));
 }
 
 /// They are from before there was a bound.
@@ -165,7 +186,7 @@ fn far_too_many_sessions_become_fewer_with_each_that_is_opened() {
         })
         .unwrap();
     for (token, expected) in [(201, 100), (202, 100), (203, 53), (204, 1)] {
-        let closed = wait(engine.store.open_session(session(token, 2, 100_000))).unwrap();
+        let closed = wait(engine.store.open_session(session(token, 2, 100_000), None)).unwrap();
         assert_eq!(closed.len(), expected);
     }
 }
@@ -215,7 +236,7 @@ fn a_session_whose_user_was_changed_opens_nothing() {
         let engine = Engine::with_people(2);
         let now = Timestamp::from_micros(1_000_000_000_000_000);
         let user = UserId::new(2).unwrap();
-        wait(engine.store.open_session(Session { token_hash, user, opened: now, seen: now }))
+        wait(engine.store.open_session(Session { token_hash, user, opened: now, seen: now }, None))
             .unwrap();
         let (_, found) = wait(engine.store.session(token_hash)).unwrap().unwrap();
         assert_eq!(found.id, user);
