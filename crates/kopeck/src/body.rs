@@ -1,17 +1,73 @@
-//! Owns the reading of a whole body, and of what still comes of one that was refused.
+//! Owns the reading of a whole body, and of what still comes of one that was refused; and the handing out of a long one
+//! a piece after another.
 //!
 //! Never: a look at what is in it. Bounds: whoever asks for it bounds it; what was refused is read for
-//! [`LINGER_MAX`].
+//! [`LINGER_MAX`]; a piece has [`PIECE_BYTES`].
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
 
 /// How long a client that was told the end is listened to.
 const LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// So much of an answer is given to hyper at a time.
+pub(crate) const PIECE_BYTES: usize = 65_536;
+
+/// A body that is given out in pieces. hyper copies what it is given, and keeps the room for it as long as the
+/// connection: in one piece, a long body is once more in memory for each client that does not read, or has read and
+/// says nothing.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    body: Body,
+    rest: Bytes,
+}
+
+impl Pieces {
+    pub(crate) fn of(body: Body) -> Body {
+        Body::new(Self { body, rest: Bytes::new() })
+    }
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let length = self.rest.len().min(PIECE_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (rest, mut hint) = (self.rest.len() as u64, self.body.size_hint());
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(hint.lower().saturating_add(rest));
+        hint
+    }
+}
 
 /// All of a body. One that comes in one piece, as all small ones do, is not copied.
 pub(crate) async fn read_whole<B: HttpBody<Data = Bytes>>(body: B) -> Result<Bytes, B::Error> {
@@ -48,9 +104,8 @@ mod tests {
     use std::convert::Infallible;
 
     use axum::http::HeaderMap;
-    use futures_util::stream;
+    use futures_util::{FutureExt, stream};
     use http_body_util::{Empty, Full, StreamBody};
-    use hyper::body::Frame;
 
     use super::*;
 
@@ -78,5 +133,28 @@ mod tests {
         assert_eq!(read_whole(StreamBody::new(stream::iter(frames))).await, Err("broke off"));
         let frames = [Err::<Frame<Bytes>, _>("broke off")];
         assert_eq!(read_whole(StreamBody::new(stream::iter(frames))).await, Err("broke off"));
+    }
+
+    #[tokio::test]
+    async fn a_long_one_is_given_out_in_pieces() {
+        let long: Vec<u8> = (0..2 * PIECE_BYTES + 1).map(|at| at as u8).collect();
+        let mut body = Pieces::of(Body::from(long.clone()));
+        let mut given = Vec::new();
+        for piece in [PIECE_BYTES, PIECE_BYTES, 1] {
+            assert!(!body.is_end_stream());
+            assert_eq!(body.size_hint().exact(), Some((long.len() - given.len()) as u64));
+            let frame = body.frame().now_or_never().flatten().unwrap().unwrap();
+            let data = frame.into_data().unwrap();
+            assert_eq!(data.len(), piece);
+            given.extend_from_slice(&data);
+        }
+        assert_eq!(given, long);
+        assert!(body.is_end_stream() && Pieces::of(Body::empty()).is_end_stream());
+        let two = [Ok::<_, Infallible>(Bytes::from(long.clone())), Ok("kopeck".into())];
+        let body = Pieces::of(Body::from_stream(stream::iter(two)));
+        assert_eq!(read_whole(body).await.unwrap(), [&long[..], b"kopeck"].concat());
+        let broken = [Ok(Bytes::from("kop")), Err("broke off")];
+        let body = Pieces::of(Body::from_stream(stream::iter(broken)));
+        assert!(read_whole(body).await.is_err());
     }
 }

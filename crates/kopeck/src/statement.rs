@@ -17,6 +17,7 @@ use ledger::{
     Entry, Ledger, LedgerError, OperationId, Page, Statement, Timestamp, User, UserId, WalletId,
 };
 
+use crate::body::Pieces;
 use crate::problem::{Code, Problem};
 use crate::turns::{Turn, Turns};
 
@@ -169,7 +170,7 @@ impl Download {
             (header::CONTENT_TYPE, media_type),
             (header::CONTENT_DISPOSITION, HeaderValue::try_from(name).unwrap_or(ATTACHMENT)),
         ];
-        (headers, body).into_response()
+        (headers, Pieces::of(body)).into_response()
     }
 
     /// The entries of the page that are in the period, and whether later pages may have more.

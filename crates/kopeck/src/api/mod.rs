@@ -5,6 +5,7 @@
 mod account;
 mod batch;
 mod digits;
+mod docs;
 pub(crate) mod json;
 mod openapi;
 mod receipts;
@@ -17,14 +18,11 @@ pub(crate) mod wire;
 use axum::Router;
 use axum::extract::Request;
 use axum::handler::Handler;
-use axum::http::{HeaderValue, header};
-use axum::middleware::map_response;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::Response;
 use ledger::Currency;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::batch::read::operation as batch_operation;
@@ -32,17 +30,6 @@ pub(crate) use self::batch::{BODIES_PER_USER_MAX, Batches, PATH as BATCH_PATH};
 pub(crate) use self::receipts::LastCheckpoint;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
-
-/// The pages of the description run their own script from this host, which styles them as it goes.
-const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-     img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
-     frame-ancestors 'none'",
-);
-
-/// In place of the page that comes with the script: that one tells a phone no width, and is shown
-/// there as on a desk, too small to be read.
-const DOCS_PAGE: &str = include_str!("../../templates/docs.html");
 
 /// Every route of the API, and its description.
 pub(crate) fn routes(currency: Currency) -> Router<AppState> {
@@ -60,12 +47,7 @@ pub(crate) fn routes(currency: Currency) -> Router<AppState> {
         .routes(routes!(batch::batch))
         .split_for_parts();
     openapi::bound_amounts(&mut description, currency);
-    // The validator's badge would be another host's.
-    let docs = SwaggerUi::new("/docs")
-        .url("/api/openapi.json", description)
-        .config(Config::default().validator_url("none"));
-    let docs = Router::new().merge(docs).layer(map_response(with_own_page));
-    routes.merge(docs)
+    routes.merge(docs::routes(description))
 }
 
 /// Where money is moved from wallet to wallet.
@@ -79,13 +61,4 @@ pub(crate) async fn transfer(request: Request, state: AppState) -> Response {
 /// The answer for paths that nobody knows.
 pub(crate) async fn not_found() -> Problem {
     Problem::new(Code::NotFound)
-}
-
-/// The page is this service's own, with a policy; on a script or a style sheet a policy says nothing.
-async fn with_own_page(response: Response) -> Response {
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
-        return ([(header::CONTENT_SECURITY_POLICY, DOCS_POLICY)], Html(DOCS_PAGE)).into_response();
-    }
-    response
 }

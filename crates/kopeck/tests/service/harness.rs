@@ -148,6 +148,13 @@ impl Service {
         std::fs::read_to_string(self.home.path().join("log")).unwrap()
     }
 
+    /// How much of it is in memory, in MiB; `None` where the system does not tell.
+    pub(crate) fn memory_mib(&self) -> Option<usize> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<usize>().ok().map(|kib| kib / 1_024)
+    }
+
     /// A client that is not logged in.
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.url, Arc::clone(&self.contract))

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::harness::Service;
@@ -100,6 +100,36 @@ async fn others_are_served_while_connections_are_held() {
     assert!(!trickle.is_finished(), "every slow sender still sends");
     trickle.abort();
     drop(unread);
+}
+
+/// The same file, in memory once for all, whoever reads it.
+#[tokio::test]
+async fn the_biggest_answer_costs_little_for_each_who_asks_for_it() {
+    const ASKED: usize = 200;
+    rlimit::increase_nofile_limit(4_096).unwrap();
+    let service = Service::start();
+    let mut held = ask_and_not_read(&service, 1).await;
+    let Some(before) = service.memory_mib() else {
+        eprintln!("NOT TESTED: what an answer costs. The system does not tell.");
+        return;
+    };
+    held.extend(ask_and_not_read(&service, ASKED).await);
+    for _ in 0..ASKED {
+        // Whoever has read all of it, and says nothing more, costs no more either.
+        let mut stream = TcpStream::connect(address(&service)).await.unwrap();
+        stream.write_all(BIG.as_bytes()).await.unwrap();
+        let mut left = 1_000_000_usize;
+        while left > 0 {
+            let read = stream.read(&mut [0; 65_536]).await.unwrap();
+            assert!(read > 0, "{left} bytes are missing");
+            left = left.saturating_sub(read);
+        }
+        held.push(stream);
+    }
+    wait_for_connections(&service, |count| count > 2 * ASKED).await;
+    let costs = service.memory_mib().unwrap() - before;
+    // Of 1.4 MB each it would be 500.
+    assert!(costs < 150, "{costs} MiB");
 }
 
 #[tokio::test]
