@@ -322,6 +322,30 @@ async fn sixteen_batches_of_one_user_at_a_time() {
     }
 }
 
+/// A batch of so many operations that cannot be read, of which the answer is twice as long.
+fn with_a_long_answer(count: usize) -> String {
+    let unknown = format!(r#"{{"wallet_id": 1, "amount": 1, "{}": 1}}"#, "\u{1f4b0}".repeat(200));
+    let unknown = vec![unknown; count].join(",");
+    format!(r#"{{"mode": "independent", "operations": [{unknown}]}}"#)
+}
+
+/// Sends a batch and reads no more of its answer than the status.
+fn ask_and_not_read(service: &Service, cookie: &str, body: &str) -> (String, TcpStream) {
+    let head = format!(
+        "POST {BATCH} HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let address = service.url().strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SEEN_MAX)).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    (String::from_utf8(status.to_vec()).unwrap(), stream)
+}
+
 /// Who does not read answers has no more of them in memory than turns.
 #[tokio::test]
 async fn an_answer_that_is_not_taken_holds_its_turn() {
@@ -330,26 +354,13 @@ async fn an_answer_that_is_not_taken_holds_its_turn() {
     let service = Service::start();
     let anna = service.sign_up("anna").await;
     let cookie = cookie(&service, &anna.email).await;
-    let unknown = format!(r#"{{"wallet_id": 1, "amount": 1, "{}": 1}}"#, "\u{1f4b0}".repeat(200));
-    let unknown = vec![unknown; COUNT].join(",");
-    let body = format!(r#"{{"mode": "independent", "operations": [{unknown}]}}"#);
-    let head = format!(
-        "POST {BATCH} HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    let answered = |_| {
-        let address = service.url().strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(SEEN_MAX)).unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body.as_bytes()).unwrap();
-        let mut status = [0; 15];
-        stream.read_exact(&mut status).unwrap();
-        assert_eq!(status, *b"HTTP/1.1 200 OK");
-        stream
-    };
-    let mut unread: Vec<_> = (0..16).map(answered).collect();
+    let body = with_a_long_answer(COUNT);
+    let mut unread = Vec::new();
+    for _ in 0..16 {
+        let (status, stream) = ask_and_not_read(&service, &cookie, &body);
+        assert_eq!(status, "HTTP/1.1 200");
+        unread.push(stream);
+    }
     let one = json!([{"wallet_id": 1, "amount": 1}]);
     let refused = ask(&anna.client, "independent", one.clone()).await;
     refused.expect_problem(503, "overloaded");
@@ -357,6 +368,46 @@ async fn an_answer_that_is_not_taken_holds_its_turn() {
     unread.pop().unwrap().read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with(&format!("\"succeeded\":0,\"refused\":{COUNT}}}")));
     ask(&anna.client, "independent", one).await.expect_ok();
+}
+
+/// Nor have many users together more than is meant for all, and what is refused for it was not done.
+#[tokio::test]
+async fn answers_that_are_not_taken_have_an_end_for_all_users_together() {
+    let service = Service::start_with(&["--batch-bytes-max", "3000000"]);
+    let anna = service.sign_up_with("anna", "100").await;
+    let body = with_a_long_answer(3_400);
+    let mut unread = Vec::new();
+    let mut refused = 'all: loop {
+        // Each of about 6 MB, and there is room for 64 of 3 MB.
+        assert!(unread.len() < 48, "there is no end to it");
+        let person = service.sign_up(&format!("person{}", unread.len())).await;
+        let cookie = cookie(&service, &person.email).await;
+        for _ in 0..16 {
+            let (status, stream) = ask_and_not_read(&service, &cookie, &body);
+            if status != "HTTP/1.1 200" {
+                break 'all stream;
+            }
+            unread.push(stream);
+        }
+    };
+    assert!(unread.len() > 16, "{}", unread.len());
+    let mut answer = String::new();
+    refused.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+    assert!(answer.contains("answers to batches of all users together"), "{answer}");
+    let pays = body.replace("]}", r#", {"wallet_id": 1, "amount": 1}]}"#);
+    let refused = anna.client.post_text(BATCH, pays.clone()).await;
+    refused.expect_problem(503, "overloaded");
+    let small = json!([{"wallet_id": 1, "amount": 0.01}]);
+    ask(&anna.client, "atomic", small).await.expect_ok();
+    assert_eq!(anna.client.balance().await, "99.99");
+    unread.truncate(16);
+    // When the service sees that they are gone, is up to the machine.
+    let start = Instant::now();
+    while anna.client.post_text(BATCH, pays.clone()).await.status != 200 {
+        assert!(start.elapsed() < SEEN_MAX, "the room is not given back");
+    }
+    assert_eq!(anna.client.balance().await, "98.99");
 }
 
 /// A place in an operation is no place in the body.

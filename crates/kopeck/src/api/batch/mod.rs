@@ -3,7 +3,7 @@
 //! Never: a decision (the ledger decides), or a body that the edge has read: this route reads its own,
 //! after the caller is known. Bounds: [`BODIES_PER_USER_MAX`] whole batches of one user at a time from
 //! their first byte until the client has their answer, [`BODIES_MAX`] in all from their last; the bytes that
-//! [`Incoming`] grants; [`IMPORTS_PER_USER_MAX`] imports of one user; of what may wait for the ledger,
+//! [`Incoming`] grants, and those of answers that have room in [`Answers`]; [`IMPORTS_PER_USER_MAX`] imports of one user; of what may wait for the ledger,
 //! batches take half at most, so that single requests find room beside any import.
 
 pub(super) mod describe;
@@ -26,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::describe::{BatchAnswer, BatchBody};
 use self::incoming::Incoming;
+use self::outgoing::Answers;
 use super::json::MediaType;
 use super::openapi::{BatchProblems, KeyParameter};
 use crate::auth::Caller;
@@ -59,6 +60,7 @@ const LINES_TYPES: [&str; 3] =
 #[derive(Debug)]
 pub(crate) struct Batches {
     incoming: Incoming,
+    answers: Answers,
     places: Semaphore,
     by_user: Turns<UserId>,
     imports: Turns<UserId>,
@@ -77,6 +79,7 @@ impl Batches {
                 config.body_bytes_max,
                 config.body_timeout_seconds,
             ),
+            answers: Answers::new(config.batch_bytes_max, config.body_bytes_max),
             places: Semaphore::new(BODIES_MAX),
             by_user: Turns::new(),
             imports: Turns::new(),

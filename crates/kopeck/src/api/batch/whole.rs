@@ -26,6 +26,9 @@ use crate::problem::{Code, Problem};
 use crate::state::AppState;
 use crate::turns::Turn;
 
+/// What stands around the results of an answer has no more bytes.
+const FRAME_BYTES_MAX: usize = 80;
+
 /// A batch as it is written. [`BatchBody`](super::describe::BatchBody) describes it.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,6 +117,8 @@ struct Form {
     submissions: Vec<Submission>,
     refused: Vec<(usize, Problem)>,
     key: Option<BatchKey>,
+    /// The answer has no more bytes.
+    answer_bytes_max: usize,
 }
 
 /// Answers a batch. The user's turn ends with the answer.
@@ -130,9 +135,11 @@ pub(super) async fn answer(
     let place = place.ok().and_then(Result::ok);
     let _place =
         place.ok_or_else(|| super::too_many_batches("all users together", super::BODIES_MAX))?;
-    let Form { mode, submissions, refused, key } =
+    let Form { mode, submissions, refused, key, answer_bytes_max } =
         read_form(state, caller, key, &body.bytes).await?;
     drop(body);
+    // Before anything is done: afterwards it is too late to refuse it.
+    let answer_room = state.batches.answers.room(answer_bytes_max)?;
     let outcome = if submissions.is_empty() && key.is_none() {
         BatchOutcome::new(Ok(Vec::new()))
     } else {
@@ -145,7 +152,7 @@ pub(super) async fn answer(
     match outcome.decision {
         Ok(outcomes) => {
             let body = results(state, &outcomes, refused).await;
-            let mut response = Response::new(Body::new(Outgoing::new(body, turn)));
+            let mut response = Response::new(Body::new(Outgoing::new(body, turn, answer_room)));
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert(header::CONTENT_TYPE, json);
             Ok((Replayed(replayed), response).into_response())
@@ -181,6 +188,7 @@ async fn read_form(
     let mut fingerprint = key.as_ref().map(|_| Fingerprint::new(mode));
     let mut submissions = Vec::with_capacity(texts.len());
     let mut refused = Vec::new();
+    let (mut answer_bytes_max, mut result) = (FRAME_BYTES_MAX, Vec::new());
     let mut stretch = Stretch::default();
     for (index, text) in texts.iter().enumerate() {
         stretch.go_on(text.get().len()).await;
@@ -189,6 +197,7 @@ async fn read_form(
                 if let Some(fingerprint) = &mut fingerprint {
                     fingerprint.add(&submission);
                 }
+                answer_bytes_max += write::OUTCOME_BYTES_MAX + 1;
                 submissions.push(submission);
             }
             Err(error) => {
@@ -199,6 +208,9 @@ async fn read_form(
                 if let Some(fingerprint) = &mut fingerprint {
                     fingerprint.add_unreadable(text.get());
                 }
+                result.clear();
+                write::problem(&mut result, None, write::Status::Refused, &problem, false);
+                answer_bytes_max += result.len() + 1;
                 refused.push((index, problem));
             }
         }
@@ -208,7 +220,7 @@ async fn read_form(
         key,
         fingerprint: fingerprint.finish(),
     });
-    Ok(Form { mode, submissions, refused, key })
+    Ok(Form { mode, submissions, refused, key, answer_bytes_max })
 }
 
 /// The answer's body: the outcomes, and between them, in their places, what could not be read.
@@ -220,7 +232,7 @@ async fn results(
     const RESULT_BYTES: usize = 96;
     let currency = state.ledger.currency();
     let count = outcomes.len() + refused.len();
-    let mut out = Vec::with_capacity(64 + count * RESULT_BYTES);
+    let mut out = Vec::with_capacity(FRAME_BYTES_MAX + count * RESULT_BYTES);
     out.extend_from_slice(b"{\"status\":\"OK\",\"results\":[");
     let mut outcomes = outcomes.iter();
     let mut refused = refused.into_iter().peekable();

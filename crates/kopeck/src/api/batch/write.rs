@@ -9,6 +9,9 @@ use crate::api::digits::number;
 use crate::api::wire::MovedAnswer;
 use crate::problem::Problem;
 
+/// No outcome of the ledger is longer, of an array: it has nothing in it that a client wrote.
+pub(super) const OUTCOME_BYTES_MAX: usize = 400;
+
 /// What a result says in `status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
@@ -88,4 +91,37 @@ fn end(out: &mut Vec<u8>, replayed: bool) {
         out.extend_from_slice(b",\"replayed\":true");
     }
     out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::{
+        Amount, Balance, ID_MAX, MINOR_UNITS_MAX, OperationId, OperationKind, Rejection, Side,
+        Timestamp, Transfer, WalletId,
+    };
+
+    use super::*;
+
+    #[test]
+    fn no_outcome_is_longer() {
+        let balance = Balance::from_minor(-MINOR_UNITS_MAX).unwrap();
+        let side = Side { wallet: WalletId::new(ID_MAX).unwrap(), balance, previous: None };
+        let transfer = Transfer {
+            id: OperationId::new(ID_MAX).unwrap(),
+            kind: OperationKind::Transfer,
+            debit: side,
+            credit: side,
+            amount: Amount::from_minor(1).unwrap(),
+            details: None,
+            external_id: None,
+            time: Timestamp::from_micros(0),
+        };
+        let all = Rejection::ALL.into_iter().map(Err).chain([Ok(transfer)]);
+        for decision in all {
+            let mut out = Vec::new();
+            let told = Outcome { decision, replayed: true };
+            outcome(&mut out, None, &told, Currency::parse("CLF").unwrap());
+            assert!(out.len() <= OUTCOME_BYTES_MAX, "{}", String::from_utf8(out).unwrap());
+        }
+    }
 }
