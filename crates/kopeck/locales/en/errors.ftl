@@ -28,6 +28,7 @@ error-balance_limit = The recipient’s wallet can’t hold that much.
 error-name_malformed = Enter your name: at most { $max } characters.
 error-email_malformed = Enter an e-mail address such as name@example.com.
 error-email_taken = There is a wallet with this e-mail already. Log in, or take another address.
+error-sign_up_reused = This form was sent before with something else in it, so no wallet was opened now. If one was opened then, log in to it; if you still want this one, press the button again.
 error-password_missing = Enter your password.
 error-password_too_short = Take a longer password: at least { $min } characters.
 error-password_too_long = The password is too long.

@@ -71,6 +71,7 @@ enum Door {
 /// A refusal: the field it is about, if any, and the code.
 pub(crate) type Refusal = (Option<&'static str>, &'static str);
 
+const SIGN_UP_REUSED: &str = "sign_up_reused";
 const STALE_FORM: Refusal = (None, "stale_form");
 
 /// `GET /signup`.
@@ -195,7 +196,12 @@ pub(crate) fn every_refusal(input: &AccountInput) -> Vec<Refusal> {
 }
 
 fn refused(door: Door, visit: &Visit, input: &AccountInput, error: AuthError) -> Response {
-    let refusal = (error.field(), error.code());
+    let code = match error {
+        // Those words are for who sent money, and has a history.
+        AuthError::IdempotencyKeyReused => SIGN_UP_REUSED,
+        _ => error.code(),
+    };
+    let refusal = (error.field(), code);
     let problem = Problem::from(error).into_response();
     let response = page(door, visit, input, &[refusal], problem.status());
     errors::with_error(response, problem)
@@ -228,7 +234,7 @@ fn page(
 /// try may have been done without anybody being told.
 fn keeps_key(input: &AccountInput, refusals: &[Refusal]) -> bool {
     let taken = AuthError::EmailTaken { replayed: false };
-    let settled = [taken.code(), AuthError::IdempotencyKeyReused.code()];
+    let settled = [taken.code(), SIGN_UP_REUSED];
     form_key::read(&input.key).is_some() && !refusals.iter().any(|(_, code)| settled.contains(code))
 }
 
@@ -299,7 +305,7 @@ mod tests {
 
     use ledger::LedgerError;
 
-    use super::{AuthError, Language, words};
+    use super::{AuthError, Language, SIGN_UP_REUSED, words};
 
     #[test]
     fn every_refusal_has_words() {
@@ -309,7 +315,6 @@ mod tests {
             AuthError::PasswordTooShort,
             AuthError::PasswordTooLong,
             AuthError::EmailTaken { replayed: false },
-            AuthError::IdempotencyKeyReused,
             AuthError::WrongCredentials,
             AuthError::TooManyAttempts { retry_after: Duration::ZERO },
             AuthError::Overloaded,
@@ -322,7 +327,8 @@ mod tests {
             AuthError::Broken(String::new()),
         ];
         let codes = errors.iter().map(AuthError::code);
-        for code in codes.chain(["password_missing", "stale_form", "log_in_first"]) {
+        for code in codes.chain(["password_missing", "stale_form", "log_in_first", SIGN_UP_REUSED])
+        {
             for language in Language::ALL {
                 let words = words(language, &format!("error-{code}"));
                 assert!(!words.starts_with("error-") && !words.contains('{'), "{code}: {words}");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{BANK_EMAIL, PASSWORD, Service};
+use crate::harness::{BANK_EMAIL, PASSWORD, Service, hidden};
 
 fn session(cookie: &str) -> &str {
     cookie.split(';').next().unwrap()
@@ -71,6 +71,35 @@ async fn sign_ups_are_refused_with_the_field() {
     assert_eq!(answer.expect_problem(400, "missing_field").body["field"], "password");
     client.post_text("/api/signup", "").await.expect_problem(400, "malformed_json");
     client.post("/api/signup", &good).await.expect_ok();
+}
+
+/// The answer to the first try was lost, and the second has another password in it.
+#[tokio::test]
+async fn a_page_of_a_sign_up_that_was_sent_otherwise_before_says_so() {
+    let service = Service::start();
+    let first = service.client();
+    let page = first.get("/signup").await.expect_ok();
+    let cookie = session(page.header("set-cookie"));
+    let send = async |page: &str, password: &str, language: &str| {
+        let mut form = vec![("name", "anna".to_owned()), ("email", "a@b.ru".to_owned())];
+        form.push(("password", password.to_owned()));
+        form.extend(["form_token", "key"].map(|name| (name, hidden(page, name))));
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let client = service.client();
+        let request = client.request("POST", "/signup").header("cookie", cookie);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        client.send(request.header("accept-language", language).body(body)).await
+    };
+    assert_eq!(send(&page.text, PASSWORD, "en").await.status, 303);
+    assert_eq!(send(&page.text, PASSWORD, "en").await.status, 303, "the same again logs in");
+    for (language, said, not_said) in
+        [("en", "no wallet was opened now", "istory"), ("ru", "кошелёк не открыт", "стори")]
+    {
+        let answer = send(&page.text, "another password", language).await;
+        assert_eq!(answer.status, 422, "{}", answer.text);
+        assert!(answer.text.contains(said) && !answer.text.contains(not_said), "{}", answer.text);
+        assert_ne!(hidden(&answer.text, "key"), hidden(&page.text, "key"), "it is settled");
+    }
 }
 
 #[tokio::test]

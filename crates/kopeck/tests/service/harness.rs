@@ -385,3 +385,9 @@ impl Answer {
         rest.chars().take_while(|char| !matches!(char, ',' | '}')).collect()
     }
 }
+
+/// The value of a hidden field of a page's form.
+pub(crate) fn hidden(page: &str, name: &str) -> String {
+    let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+    rest.split_once('"').unwrap().0.to_owned()
+}

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{BANK_EMAIL, BANK_PASS, Client, Service};
+use crate::harness::{BANK_EMAIL, BANK_PASS, Client, Service, hidden};
 
 #[tokio::test]
 async fn the_example_of_the_seed() {
@@ -114,12 +114,6 @@ async fn only_the_bank_brings_money_in() {
         answer.expect_problem(401, "not_logged_in");
     }
     assert_eq!(anna.client.balance().await, "0.00");
-}
-
-/// The value of a hidden field of a page's form.
-fn hidden(page: &str, name: &str) -> String {
-    let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
-    rest.split_once('"').unwrap().0.to_owned()
 }
 
 /// Somebody else logs in while a form stands open in another tab of the same browser: it is not theirs to
