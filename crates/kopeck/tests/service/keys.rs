@@ -157,7 +157,10 @@ async fn a_sign_up_sent_twice_makes_one_user_who_is_logged_in() {
     assert!(!is_replayed(&first) && is_replayed(&again));
     assert_eq!(again.text, first.text);
     assert_eq!(client.balance().await, "0.00", "the second try is logged in too");
-    for other in [wanted("boris@example.org", PASSWORD), wanted("anna@example.org", "another one")]
+    let mut renamed = anna.clone();
+    renamed["name"] = json!("Hannah");
+    for other in
+        [wanted("boris@example.org", PASSWORD), wanted("anna@example.org", "another one"), renamed]
     {
         let answer = keyed(&service.client(), "/api/signup", "s1", &other).await;
         answer.expect_problem(422, "idempotency_key_reused");

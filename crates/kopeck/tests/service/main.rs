@@ -27,6 +27,7 @@ mod keys;
 mod killed;
 mod money;
 mod operations;
+mod pages;
 mod receipts;
 mod statement;
 mod storage;

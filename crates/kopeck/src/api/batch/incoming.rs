@@ -249,6 +249,30 @@ mod tests {
         incoming.read(body(BYTES_MAX, true)).await.unwrap();
     }
 
+    /// It is the others who keep it waiting.
+    #[tokio::test]
+    async fn a_wait_for_a_grant_is_not_counted_as_the_clients() {
+        const TIMEOUT: Duration = Duration::from_millis(400);
+        let incoming = Incoming::new(BYTES_MAX, SMALL, TIMEOUT);
+        let (pieces, spares) = free(&incoming);
+        let held = (
+            incoming.pieces.acquire_many(permits(pieces)).await.unwrap(),
+            incoming.spares.acquire_many(permits(spares)).await.unwrap(),
+        );
+        let first = Ok::<_, Infallible>(Bytes::from(vec![0; PIECE_BYTES]));
+        let rest = stream::once(async {
+            tokio::time::sleep(TIMEOUT / 10).await;
+            Ok(Bytes::from_static(b"rest"))
+        });
+        let body = Body::from_stream(stream::iter([first]).chain(rest));
+        let others = async {
+            tokio::time::sleep(2 * TIMEOUT).await;
+            drop(held);
+        };
+        let (read, ()) = tokio::join!(incoming.read(body), others);
+        assert_eq!(read.unwrap().bytes.len(), PIECE_BYTES + 4);
+    }
+
     /// Each has come nearly to its end when nothing more is granted piece by piece.
     #[tokio::test]
     async fn bodies_that_wait_for_each_other_become_whole() {

@@ -1,0 +1,137 @@
+//! The pages' forms, as a program sends them: what a browser would not do.
+
+use serde_json::json;
+
+use crate::harness::{Answer, BANK_EMAIL, BANK_PASS, Client, PASSWORD, Service, hidden};
+
+/// Sends a form with what is typed, and the hidden fields of the page that it came with.
+async fn send(client: &Client, path: &str, page: &str, typed: &[(&str, &str)]) -> Answer {
+    let typed = typed.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    let names = ["form_token", "key", "wallet", "language"];
+    let names = names.into_iter().filter(|name| page.contains(&format!("name=\"{name}\"")));
+    let form = typed.chain(names.map(|name| (name, hidden(page, name))));
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let request = client.request("POST", path).header("accept-language", "en");
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    client.send(request.body(body)).await
+}
+
+async fn page(client: &Client, path: &str) -> String {
+    client.get(path).await.expect_ok().text
+}
+
+/// Only who has seen the page knows its token: without it, another site's form would do as well.
+#[tokio::test]
+async fn a_form_without_its_token_does_nothing() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let stranger = service.client();
+    let log_in = [("email", anna.email.as_str()), ("password", PASSWORD)];
+    let sign_up = [("name", "b"), ("email", "b@example.org"), ("password", PASSWORD)];
+    let pay = [("to", "1"), ("amount", "7")];
+    for (client, path, from, typed) in [
+        (&stranger, "/login", "/login", &log_in[..]),
+        (&stranger, "/signup", "/signup", &sign_up),
+        (&anna.client, "/send", "/", &pay),
+        (&anna.client, "/logout", "/logout", &[]),
+    ] {
+        let page = page(client, from).await;
+        let (token, balance) = (hidden(&page, "form_token"), anna.client.balance().await);
+        for other in [String::new(), "0".repeat(token.len())] {
+            let forged = page.replace(&token, &other);
+            let answer = send(client, path, &forged, typed).await;
+            assert_eq!(answer.status, 403, "{path}: {}", answer.text);
+            assert_eq!(answer.header("set-cookie"), "", "{path}");
+        }
+        stranger.get("/api/wallet").await.expect_problem(401, "not_logged_in");
+        assert_eq!(anna.client.balance().await, balance, "{path}");
+        assert_eq!(send(client, path, &page, typed).await.status, 303, "{path}");
+        if stranger.get("/api/wallet").await.status == 200 {
+            stranger.send(stranger.request("POST", "/api/logout")).await.expect_ok();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_in_by_a_page_takes_the_place_of_the_session_that_was() {
+    let service = Service::start();
+    let anna = service.sign_up("anna").await;
+    let claim = json!({"email": anna.email, "password": PASSWORD});
+    let client = service.client();
+    let former = client.post("/api/login", &claim).await.expect_ok();
+    let former = former.header("set-cookie").split(';').next().unwrap().to_owned();
+    let home = page(&client, "/").await;
+    let typed = [("email", BANK_EMAIL), ("password", BANK_PASS)];
+    assert_eq!(send(&client, "/login", &home, &typed).await.status, 303);
+    assert_eq!(client.get("/api/wallet").await.expect_ok().body["wallet_id"], 1);
+    let anybody = service.client();
+    let request = anybody.request("GET", "/api/wallet").header("cookie", former);
+    anybody.send(request).await.expect_problem(401, "not_logged_in");
+}
+
+/// What is sent again under another key is paid again: nobody knows what became of the first try.
+#[tokio::test]
+async fn a_form_that_the_service_could_not_take_keeps_its_key() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let home = page(&anna.client, "/").await;
+    let typed = [("to", "1"), ("amount", "7"), ("details", "tea")];
+    let shell = rusqlite::Connection::open(service.data().join("kopeck.db")).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let answer = send(&anna.client, "/send", &home, &typed).await;
+    shell.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(answer.status, 503, "{}", answer.text);
+    assert_ne!(answer.header("retry-after"), "");
+    assert_eq!(hidden(&answer.text, "key"), hidden(&home, "key"));
+    for (name, value) in typed {
+        assert!(answer.text.contains(&format!("name=\"{name}\" type=\"text\" value=\"{value}\"")));
+    }
+    for _ in 0..2 {
+        assert_eq!(send(&anna.client, "/send", &answer.text, &typed).await.status, 303);
+        assert_eq!(anna.client.balance().await, "93.00");
+    }
+}
+
+#[tokio::test]
+async fn only_the_bank_pays_in_by_a_page() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let boris = service.sign_up("boris").await;
+    let typed = [("to", boris.wallet.to_string()), ("amount", "7".to_owned())];
+    let typed: Vec<_> = typed.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let home = page(&anna.client, "/").await;
+    let answer = send(&anna.client, "/deposit", &home, &typed).await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.text.contains("Only the bank can pay into a wallet."), "{}", answer.text);
+    let bank = service.bank().await;
+    let answer = send(&bank, "/send", &page(&bank, "/").await, &typed).await;
+    assert_eq!(answer.status, 422);
+    assert!(answer.text.contains("The bank does not send money"), "{}", answer.text);
+    assert_eq!(anna.client.balance().await, "100.00");
+    assert_eq!(boris.client.balance().await, "0.00");
+    assert_eq!(send(&bank, "/deposit", &page(&bank, "/").await, &typed).await.status, 303);
+    assert_eq!(boris.client.balance().await, "7.00");
+}
+
+/// An address says nothing: whoever made it up could make somebody believe that money was sent.
+#[tokio::test]
+async fn only_what_was_sent_from_this_wallet_is_said_to_be_done() {
+    let service = Service::start();
+    let (anna, boris) =
+        (service.sign_up_with("anna", "100").await, service.sign_up_with("boris", "100").await);
+    anna.client.transfer(boris.wallet, "7").await.expect_ok();
+    let says = async |client: &Client, done: &str| {
+        let page = page(client, &format!("/?done={done}")).await;
+        page.contains("id=\"flash\"")
+    };
+    assert!(says(&anna.client, "3").await, "anna's payment");
+    for (client, done) in [
+        (&anna.client, "1"),
+        (&anna.client, "2"),
+        (&boris.client, "3"),
+        (&anna.client, "99"),
+        (&anna.client, "x"),
+    ] {
+        assert!(!says(client, done).await, "{done}");
+    }
+}
