@@ -3,10 +3,12 @@
 //! Never: a secret on the command line (others can read it there): the bank's come by environment
 //! only. Bounds: each option says its own in `--help`.
 
+use std::env::VarError;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::bail;
 use chrono_tz::Tz;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::{IpNet, Ipv4Net};
@@ -329,10 +331,15 @@ pub(crate) struct BankEnvironment {
 }
 
 impl BankEnvironment {
-    /// Reads the environment. What is set to nothing is not set.
-    pub(crate) fn read() -> Self {
-        let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-        Self { email: set("BANK_EMAIL"), password: set("BANK_PASS").map(Secret::new) }
+    /// Reads the environment. What is set to nothing is not set; what is set to something else than text is not
+    /// passed over, for a password would be made in its place.
+    pub(crate) fn read() -> anyhow::Result<Self> {
+        let set = |name| match std::env::var(name) {
+            Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => bail!("{name} is not UTF-8"),
+        };
+        Ok(Self { email: set("BANK_EMAIL")?, password: set("BANK_PASS")?.map(Secret::new) })
     }
 }
 

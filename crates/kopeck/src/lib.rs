@@ -118,6 +118,7 @@ fn start(options: Serve) -> anyhow::Result<()> {
 async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     // From the first moment, so that a signal during the recovery is not lost.
     let stop = stop_signal()?;
+    let bank = BankEnvironment::read()?;
     let listen = options.listen;
     let cannot_listen = || format!("cannot listen on {listen}");
     // A first start that cannot listen leaves no data file, of this currency for ever. Where there is one, another
@@ -139,7 +140,7 @@ async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     let state = AppState::new(Arc::new(store.clone()), Arc::new(store.clone()), options, metrics)?;
     // Before the bank is made: its password is shown once, so nothing may fail between the two.
     let listener = server::listen(listen).with_context(cannot_listen)?;
-    let made = bank::ensure(&*state.people, &state.auth.passwords, BankEnvironment::read()).await?;
+    let made = bank::ensure(&*state.people, &state.auth.passwords, bank).await?;
     announce(&state.config, &listener, &recovered, made)?;
     tokio::spawn(forget_sessions(state.clone()));
     let polled = state.clone();

@@ -1,6 +1,8 @@
 //! The bank: made at first start, changed by its own command only.
 
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Output, Stdio};
 
 use serde_json::json;
@@ -47,6 +49,20 @@ async fn without_a_password_one_is_made_and_shown_once() {
     let service = service.start_again_in_environment(&[]);
     assert!(!service.greeting.contains("password"), "{}", service.greeting);
     log_in(&service, "bank@localhost", password).await.expect_ok();
+}
+
+#[test]
+fn a_password_that_is_no_text_is_not_passed_over() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = kopeck(home.path());
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    // What KOI8-R has for a word.
+    command.env("BANK_PASS", OsStr::from_bytes(b"\xd0\xc1\xd2\xcf\xcc\xd8 12345"));
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "kopeck: BANK_PASS is not UTF-8\n");
+    assert!(output.stdout.is_empty(), "no other one is made");
+    assert!(!home.path().join("data").exists(), "nothing is left behind");
 }
 
 #[tokio::test]
