@@ -204,6 +204,31 @@ fn slow_clients_are_let_go() {
     assert!(answer.contains("request_timeout"), "{answer}");
 }
 
+/// Who asks in the last moment is told to ask another one, and is waited for.
+#[test]
+fn it_is_not_ready_when_it_stops() {
+    let mut service = Service::start();
+    let address = service.url().strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SEEN_MAX)).unwrap();
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n").unwrap();
+    // The beginning of it must have been read.
+    std::thread::sleep(Duration::from_millis(300));
+    service.ask_to_stop();
+    let start = Instant::now();
+    while TcpStream::connect(address).is_ok() {
+        assert!(start.elapsed() < SEEN_MAX, "it does not stop");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    stream.write_all(b"\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("\"detail\":\"the service is stopping\""), "{answer}");
+    assert!(service.wait().success());
+}
+
 #[test]
 fn connections_are_bounded() {
     let service = Service::start_with(&["--connections-per-address-max", "3"]);
