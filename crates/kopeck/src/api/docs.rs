@@ -1,6 +1,6 @@
 //! Owns the pages of the description, at `/docs`, and what they ask for.
 //!
-//! Never: a file made, or in memory, once more for each client: they are 1.7 MB, anybody may ask for them, and need not
+//! Never: a file made, or in memory, once more for each client: they are 2 MB, anybody may ask for them, and need not
 //! read. Bounds: [`FILES_MAX`] files.
 
 use std::collections::HashMap;

@@ -128,7 +128,7 @@ async fn the_biggest_answer_costs_little_for_each_who_asks_for_it() {
     }
     wait_for_connections(&service, |count| count > 2 * ASKED).await;
     let costs = service.memory_mib().unwrap() - before;
-    // Of 1.4 MB each it would be 500.
+    // Of 1.5 MB each it was 500.
     assert!(costs < 150, "{costs} MiB");
 }
 
