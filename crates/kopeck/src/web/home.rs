@@ -130,6 +130,7 @@ pub(crate) async fn wallet(
     let mut layout = visit.layout(&title, Some(&token));
     if form.is_refused() {
         layout.mark_refused(&title);
+        layout.keep_form();
     } else if flash.is_some() {
         layout.mark_done(&title);
     }
@@ -155,6 +156,7 @@ fn form_alone(
     let heading = words.form_title();
     let mut layout = visit.layout(&heading, Some(&token));
     layout.mark_refused(&heading);
+    layout.keep_form();
     token.answer(status, &FormPage { layout, heading, form })
 }
 

@@ -53,6 +53,12 @@ impl Layout {
         self.title = self.language.say_one("page-title-error", "title", title);
     }
 
+    /// Leaves out the links to this page in other languages: they would lose a form that came back, with what was
+    /// typed and its key, and who types it again could pay again.
+    pub(crate) fn keep_form(&mut self) {
+        self.other_languages.clear();
+    }
+
     /// Says in the title that something was done: what stands on a page when it loads is read out by
     /// nothing else. It does not say what: titles stay in a browser's history after the log-out.
     pub(crate) fn mark_done(&mut self, title: &str) {

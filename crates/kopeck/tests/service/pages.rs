@@ -83,6 +83,8 @@ async fn a_form_that_the_service_could_not_take_keeps_its_key() {
     assert_eq!(answer.status, 503, "{}", answer.text);
     assert_ne!(answer.header("retry-after"), "");
     assert_eq!(hidden(&answer.text, "key"), hidden(&home, "key"));
+    let switch = "hreflang=";
+    assert!(home.contains(switch) && !answer.text.contains(switch), "it would lose the key");
     for (name, value) in typed {
         assert!(answer.text.contains(&format!("name=\"{name}\" type=\"text\" value=\"{value}\"")));
     }

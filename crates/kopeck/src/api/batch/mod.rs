@@ -3,8 +3,9 @@
 //! Never: a decision (the ledger decides), or a body that the edge has read: this route reads its own,
 //! after the caller is known. Bounds: [`BODIES_PER_USER_MAX`] whole batches of one user at a time from
 //! their first byte until the client has their answer, [`BODIES_MAX`] in all from their last; the bytes that
-//! [`Incoming`] grants, and those of answers that have room in [`Answers`]; [`IMPORTS_PER_USER_MAX`] imports of one user; of what may wait for the ledger,
-//! batches take half at most, so that single requests find room beside any import.
+//! [`Incoming`] grants, and those of answers that have room in [`Answers`]; [`IMPORTS_PER_USER_MAX`] imports
+//! of one user; of what may wait for the ledger, batches take half at most, so that single requests find
+//! room beside any import.
 
 pub(super) mod describe;
 mod incoming;
