@@ -43,7 +43,7 @@ pub(crate) fn make_file(file: &Path) -> Result<(), OpenError> {
 
 /// Refuses a log that lost acknowledged operations: SQLite would say nothing and go on without them.
 pub(crate) fn inspect_log(file: &Path) -> Result<(), OpenError> {
-    let log = beside(file, "-wal");
+    let log = beside(&itself(file), "-wal");
     let inspected = log::inspect(&log);
     inspected
         .map_err(|error| OpenError::Unusable { path: log, error })?
@@ -68,7 +68,11 @@ pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
 /// engine did so.
 pub(crate) fn inspect_log_of(file: &Path) -> Result<(), OpenError> {
     match inspect_log(file) {
-        Err(OpenError::LogDamaged(_)) if is_in_use(folder(file))? => Ok(()),
+        Err(OpenError::LogDamaged(_))
+            if is_in_use(folder(file))? || is_in_use(folder(&itself(file)))? =>
+        {
+            Ok(())
+        }
         inspected => inspected,
     }
 }
@@ -120,7 +124,7 @@ pub(crate) fn connect_to_read(file: &Path) -> Result<Connection, OpenError> {
 /// having synced, one that halted may have been told that a sync failed, and nobody may be told of what a
 /// power cut could still take back. Before SQLite opens the file.
 pub(crate) fn make_durable(file: &Path) -> Result<(), OpenError> {
-    rewrite(file).map_err(|error| OpenError::Unusable { path: file.to_owned(), error })
+    rewrite(&itself(file)).map_err(|error| OpenError::Unusable { path: file.to_owned(), error })
 }
 
 /// Moves what the log has into the data file, unless there is no room for it, or another program, a backup
@@ -138,6 +142,11 @@ pub(crate) fn empty_log(connection: &Connection) -> Result<(), OpenError> {
 /// The endings of the files that SQLite may keep beside a data file. One that is left over from another
 /// data file would be read as if it belonged to this one.
 pub(crate) const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// The data file itself, where its name is a link to it: SQLite keeps what is beside it there, and not beside the link.
+pub(crate) fn itself(file: &Path) -> PathBuf {
+    file.canonicalize().unwrap_or_else(|_| file.to_owned())
+}
 
 /// A file that SQLite keeps beside a data file, by its ending.
 pub(crate) fn beside(file: &Path, ending: &str) -> PathBuf {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ledger::{Ledger, LedgerError, Page};
 use rusqlite::Connection;
 use store_sqlite::{Backup, Check, Checked, Export, OpenError, Restore, Unwatched, Watch};
+use tempfile::TempDir;
 
 use crate::support::{Engine, connect, wait, wallet};
 
@@ -194,22 +195,64 @@ fn what_halted_over_damage_sweeps_nothing_under_the_carpet() {
     assert!(error.contains("operation 2 "), "{error}");
 }
 
-#[test]
-fn a_log_that_lost_acknowledged_operations_is_named() {
-    let engine = Engine::with_people(2);
+/// An engine's data as they stand after a crash, with a log that was never copied into the data file.
+fn crashed(engine: &Engine) -> TempDir {
     for _ in 0..5 {
         engine.deposit(2, 1).unwrap();
     }
-    // As it stands after a crash: the log was never copied into the data file.
-    let crashed = tempfile::TempDir::new().unwrap();
+    let crashed = TempDir::new().unwrap();
     for name in ["kopeck.db", "kopeck.db-wal"] {
         std::fs::copy(engine.dir().join(name), crashed.path().join(name)).unwrap();
     }
+    crashed
+}
+
+/// Changes a byte in the middle; what was there before.
+fn damage_log(log: &Path) -> Vec<u8> {
+    let before = std::fs::read(log).unwrap();
+    let mut bytes = before.clone();
+    bytes[before.len() / 2] ^= 1;
+    std::fs::write(log, bytes).unwrap();
+    before
+}
+
+#[test]
+fn a_log_is_looked_for_beside_the_file_itself_where_its_name_is_a_link() {
+    let engine = Engine::with_people(2);
+    let crashed = crashed(&engine);
+    let linked = TempDir::new().unwrap();
+    let file = linked.path().join("kopeck.db");
+    std::os::unix::fs::symlink(crashed.path().join("kopeck.db"), &file).unwrap();
     let log = crashed.path().join("kopeck.db-wal");
-    let mut bytes = std::fs::read(&log).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&log, bytes).unwrap();
+    let good = damage_log(&log);
+    let lost = "acknowledged operations stand behind it";
+    let error = crate::support::open(linked.path()).err().unwrap().to_string();
+    assert!(error.contains(lost), "{error}");
+    let elsewhere = TempDir::new().unwrap();
+    let data = elsewhere.path().join("data");
+    let unwatched: Arc<dyn Watch> = Arc::new(Unwatched);
+    let from_there = Restore { file: &file, data: &data, keep_sessions: false };
+    let error = store_sqlite::restore(&from_there, &unwatched).unwrap_err().to_string();
+    assert!(error.contains(lost), "{error}");
+    std::fs::write(&log, good).unwrap();
+    let (_, recovered) = crate::support::open(linked.path()).unwrap();
+    assert_eq!(recovered.operations, 5);
+    // Nor is the log of an engine that runs judged by another name.
+    let file = elsewhere.path().join("link");
+    std::os::unix::fs::symlink(engine.dir().join("kopeck.db"), &file).unwrap();
+    let log = engine.dir().join("kopeck.db-wal");
+    let good = damage_log(&log);
+    let from_there = Restore { file: &file, data: &data, keep_sessions: false };
+    let restored = store_sqlite::restore(&from_there, &unwatched);
+    assert!(restored.is_ok_and(|done| done.contents.operations == 5));
+    std::fs::write(&log, good).unwrap();
+}
+
+#[test]
+fn a_log_that_lost_acknowledged_operations_is_named() {
+    let engine = Engine::with_people(2);
+    let crashed = crashed(&engine);
+    damage_log(&crashed.path().join("kopeck.db-wal"));
     let lost = "acknowledged operations stand behind it";
     let error = crate::support::open(crashed.path()).err().unwrap().to_string();
     assert!(error.contains(lost), "{error}");
@@ -218,7 +261,7 @@ fn a_log_that_lost_acknowledged_operations_is_named() {
     let codes: Vec<_> = found.damages.iter().map(|found| found.code).collect();
     assert_eq!(codes, ["log_damaged"]);
     assert!(found.damages[0].detail.contains(lost) && found.operations < 5, "{found:?}");
-    let elsewhere = tempfile::TempDir::new().unwrap();
+    let elsewhere = TempDir::new().unwrap();
     let file = elsewhere.path().join("backup.db");
     let backup =
         Backup { data: crashed.path(), file: &file, replace: false, log_grows_bytes_max: u64::MAX };
@@ -235,10 +278,7 @@ fn a_log_that_lost_acknowledged_operations_is_named() {
     assert!(error.contains(lost) && !data.join("kopeck.db").exists(), "{error}");
     // The log of an engine that runs is its own affair: it is written to.
     let log = engine.dir().join("kopeck.db-wal");
-    let whole = std::fs::read(&log).unwrap();
-    let mut bytes = whole.clone();
-    bytes[middle] ^= 1;
-    std::fs::write(&log, bytes).unwrap();
+    let whole = damage_log(&log);
     assert!(!check_file(engine.dir()).damages.iter().any(|found| found.code == "log_damaged"));
     std::fs::write(&log, whole).unwrap();
 }
