@@ -4,6 +4,7 @@
 //! programs that hold the file, [`BUSY_WAIT_MAX`].
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -129,14 +130,48 @@ pub(crate) fn make_durable(file: &Path) -> Result<(), OpenError> {
 
 /// Moves what the log has into the data file, unless there is no room for it, or another program, a backup
 /// say, stays on an old state: the log keeps it, and reads need no more than that. Nobody is waited for.
-pub(crate) fn empty_log(connection: &Connection) -> Result<(), OpenError> {
+pub(crate) fn empty_log(connection: &Connection, file: &Path) -> Result<(), OpenError> {
     connection.busy_timeout(Duration::ZERO)?;
     let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+    let emptied = moved.or_else(pass_over).and_then(|()| cut_log(connection, file));
     connection.busy_timeout(BUSY_WAIT_MAX)?;
-    match moved {
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(()),
-        moved => Ok(moved?),
+    Ok(emptied.or_else(pass_over)?)
+}
+
+/// What keeps a start from emptying the log, and is no reason not to start.
+fn pass_over(error: rusqlite::Error) -> rusqlite::Result<()> {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy) => Ok(()),
+        _ => Err(error),
     }
+}
+
+/// Cuts off what stands behind the end of a log that was not emptied. Where a program that reads has kept the log's
+/// index alive, a batch whose process was killed before the index had it is no part of the log, whole as it may
+/// be. The next overwrites it, or a part of it; what is left of several would look like acknowledged batches
+/// behind a damage ([`log`]).
+fn cut_log(connection: &Connection, file: &Path) -> rusqlite::Result<()> {
+    let version =
+        || connection.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0));
+    let before = version()?;
+    let frames: i64 = connection.query_row("PRAGMA wal_checkpoint(NOOP)", (), |row| row.get(1))?;
+    // An empty log is SQLite's own matter.
+    let Some(frames) = u64::try_from(frames).ok().filter(|frames| *frames > 0) else {
+        return Ok(());
+    };
+    // Nobody else may write meanwhile, nor have written since it was asked.
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let page_bytes: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    if version()? == before {
+        // Where that fails, it stays as it is.
+        let _ = cut(&beside(&itself(file), "-wal"), log::bytes_of(frames, page_bytes));
+    }
+    connection.execute_batch("ROLLBACK")
+}
+
+fn cut(file: &Path, bytes: u64) -> io::Result<()> {
+    let file = File::options().write(true).open(file)?;
+    if file.metadata()?.len() > bytes { file.set_len(bytes) } else { Ok(()) }
 }
 
 /// The endings of the files that SQLite may keep beside a data file. One that is left over from another
@@ -153,4 +188,88 @@ pub(crate) fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    /// Where the index of the log says how long the log is, in two copies.
+    const HEAD_BYTES: usize = 96;
+
+    fn insert(connection: &Connection, rows: usize) {
+        let rows = format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {rows})
+                            INSERT INTO t SELECT zeroblob(4000) FROM n"
+        );
+        connection.execute(&rows, ()).unwrap();
+    }
+
+    fn count(connection: &Connection) -> usize {
+        connection.query_row("SELECT count(*) FROM t", (), |row| row.get(0)).unwrap()
+    }
+
+    /// A data file with a row, and a program that stays with it, such as a backup: it keeps the index of the log
+    /// alive, and the log from being emptied.
+    fn with_a_reader() -> (tempfile::TempDir, PathBuf, Connection) {
+        let dir = tempfile::TempDir::new().unwrap();
+        let file = dir.path().join("db");
+        File::create(&file).unwrap();
+        let first = connect_to_write(&file).unwrap();
+        first.execute_batch("CREATE TABLE t (a)").unwrap();
+        insert(&first, 1);
+        let reader = connect_to_read(&file).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        assert_eq!(count(&reader), 1);
+        (dir, file, reader)
+    }
+
+    fn is_whole(connection: &Connection) -> bool {
+        let found = connection.query_row("PRAGMA integrity_check", (), |row| row.get(0));
+        found == Ok("ok".to_owned())
+    }
+
+    #[test]
+    fn batches_that_were_killed_beside_a_reader_are_not_taken_for_acknowledged_ones() {
+        let (_dir, file, reader) = with_a_reader();
+        for (acknowledged, killed) in [(2, 40), (2, 20), (2, 5), (2, 1)] {
+            inspect_log(&file).unwrap();
+            make_durable(&file).unwrap();
+            let connection = connect_to_write(&file).unwrap();
+            empty_log(&connection, &file).unwrap();
+            let before = count(&connection);
+            insert(&connection, acknowledged);
+            assert_eq!(count(&connection), before + acknowledged);
+            // Killed when the batch is in the log, and not in its index.
+            let index = File::options().read(true).write(true).open(beside(&file, "-shm")).unwrap();
+            let mut head = [0; HEAD_BYTES];
+            index.read_exact_at(&mut head, 0).unwrap();
+            insert(&connection, killed);
+            index.write_all_at(&head, 0).unwrap();
+        }
+        assert_eq!(count(&reader), 1);
+        inspect_log(&file).unwrap();
+        let connection = connect_to_write(&file).unwrap();
+        assert_eq!(count(&connection), 1 + 4 * 2);
+        assert!(is_whole(&connection));
+    }
+
+    #[test]
+    fn what_another_program_is_writing_is_not_cut_off() {
+        let (_dir, file, _reader) = with_a_reader();
+        let shell = Connection::open(&file).unwrap();
+        // Written into the log before it is committed.
+        shell.execute_batch("PRAGMA cache_size = 1; BEGIN IMMEDIATE").unwrap();
+        insert(&shell, 40);
+        let length = || beside(&file, "-wal").metadata().unwrap().len();
+        let before = length();
+        let connection = connect_to_write(&file).unwrap();
+        empty_log(&connection, &file).unwrap();
+        assert_eq!(length(), before);
+        shell.execute_batch("COMMIT").unwrap();
+        assert_eq!(count(&connection), 41);
+        assert!(is_whole(&connection));
+    }
 }

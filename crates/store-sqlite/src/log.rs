@@ -21,6 +21,11 @@ const FRAME_HEADER_BYTES: usize = 24;
 /// The last bit says that checksums are over big-endian words.
 const MAGIC: u32 = 0x377f_0682;
 
+/// How long a log of so many frames is.
+pub(crate) fn bytes_of(frames: u64, page_bytes: u64) -> u64 {
+    HEADER_BYTES as u64 + frames * (FRAME_HEADER_BYTES as u64 + page_bytes)
+}
+
 /// The log holds acknowledged batches that SQLite would not see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -76,7 +76,7 @@ impl SqliteStore {
         let mut connection = connect_to_write(&file)?;
         let created = schema::migrate(&mut connection, options.currency, now().micros())?;
         let currency = schema::currency(&connection)?;
-        connection::empty_log(&connection)?;
+        connection::empty_log(&connection, &file)?;
         directory.sync()?;
         let heads = Arc::new(Heads::new());
         let links = Links::of(&connection, currency)?;
