@@ -12,7 +12,7 @@ use ledger::{
     OperationKind, Outcome, Page, People, Role, Submission, WalletId,
 };
 
-use crate::{Options, Recovered, SqliteStore, Unobserved, deliver_here};
+use crate::{Check, Options, Recovered, SqliteStore, Unobserved, Unwatched, check, deliver_here};
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
@@ -155,4 +155,49 @@ fn everybody_whose_batch_found_no_room_is_told_that_nothing_was_done() {
         .map(|one| wait(one).unwrap().remove(0).decision.unwrap().id.get());
     let first = numbers.next().unwrap();
     assert!(numbers.eq(first + 1..first + 500), "in the order in which they were handed in");
+}
+
+#[test]
+fn what_is_refused_right_after_a_start_leaves_the_chain_as_it_was() {
+    let (dir, store) = with_the_bank_and_a_person();
+    // Not a whole block of the chain.
+    deposits(&store, 10).unwrap();
+    store.close();
+    let (store, _) = open(dir.path());
+    store.limit_pages(1);
+    assert_eq!(deposits(&store, 500), Err(LedgerError::StorageFull));
+    store.limit_pages(1_000_000);
+    deposits(&store, 10).unwrap();
+    assert_eq!(balance(&store), 20);
+    store.close();
+    let (store, recovered) = open(dir.path());
+    assert_eq!((recovered.operations, balance(&store)), (20, 20));
+}
+
+#[test]
+fn what_was_swept_in_a_refused_batch_is_swept_again() {
+    let (dir, store) = with_the_bank_and_a_person();
+    for number in 3..=300 {
+        sign_up(&store, number, Role::Person).unwrap();
+    }
+    // The writer is busy with the first, so what comes meanwhile shares a batch. It has an id at its end, for
+    // which the rows before it are written; then there is no more room, which the sweep needs for wallet 300.
+    let first = store.submit(vec![deposit(); 8_000]);
+    let mut last = deposit();
+    last.operation.credit = WalletId::new(300).unwrap();
+    last.operation.external_id = ExternalId::parse("last").ok();
+    let mut refused = vec![deposit(); 2_100];
+    refused.push(last);
+    let refused = store.submit(refused);
+    store.limit_pages(1);
+    wait(first).unwrap();
+    assert_eq!(wait(refused), Err(LedgerError::StorageFull));
+    store.limit_pages(1_000_000);
+    for _ in 0..3 {
+        deposits(&store, 2_100).unwrap();
+    }
+    store.close();
+    let checked = check(&Check { data: dir.path(), published: None }, &Unwatched).unwrap();
+    assert!(checked.is_sound() && checked.operations == 8_000 + 3 * 2_100, "{checked:?}");
+    open(dir.path());
 }

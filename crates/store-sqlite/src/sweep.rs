@@ -109,3 +109,87 @@ impl Sweep {
             .map(|_| ())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ledger::{Amount, Currency, Operation, OperationKind, Timestamp, WalletKind};
+
+    use super::*;
+    use crate::schema;
+
+    /// So many that a round takes several slices.
+    const WALLETS: u64 = 40 * WALLETS_A_BLOCK;
+    const BATCHES: u64 = 60;
+    const OPERATIONS_A_BATCH: u64 = 700;
+
+    fn book() -> Book {
+        let mut book = Book::new();
+        book.open_wallet(WalletKind::System).unwrap();
+        for _ in 2..=WALLETS {
+            book.open_wallet(WalletKind::Person).unwrap();
+        }
+        book.commit();
+        book
+    }
+
+    /// The mark. What is kept of each wallet must be as it once was, and not before the mark.
+    fn check(connection: &Connection, histories: &[Vec<(u64, i64)>]) -> u64 {
+        let mark: u64 = connection
+            .query_row("SELECT sweep_operation_id FROM ledger", (), |row| row.get(0))
+            .unwrap();
+        let mut kept = swept::Reader::new(connection).unwrap();
+        for (history, number) in histories.iter().zip(1..) {
+            let Kept { balance_minor, last } = kept.kept(number).unwrap();
+            let last = last.cast_unsigned();
+            let newer = history.iter().rev().take_while(|(operation, _)| *operation > last);
+            assert!(newer.clone().all(|(operation, _)| *operation > mark), "wallet {number}");
+            let then = history.iter().rev().nth(newer.count()).copied().unwrap_or_default();
+            assert_eq!((last, balance_minor), then, "wallet {number}");
+        }
+        mark
+    }
+
+    #[test]
+    fn all_up_to_the_mark_is_kept_whatever_is_rolled_back() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection, Currency::parse("RUB").ok(), 0).unwrap();
+        let (mut book, mut sweep) = (book(), Sweep::new(0));
+        let mut histories = vec![Vec::new(); WALLETS as usize];
+        let (mut mark, mut marks, mut seed) = (0, 0, 1_u64);
+        for batch in 0..BATCHES {
+            connection.execute_batch("BEGIN").unwrap();
+            let (before, mut moved) = (sweep, Vec::new());
+            for _ in 0..OPERATIONS_A_BATCH {
+                seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                let operation = Operation {
+                    kind: OperationKind::Deposit,
+                    debit: WalletId::FIRST,
+                    credit: WalletId::new(2 + (seed >> 33) % (WALLETS - 1)).unwrap(),
+                    amount: Amount::from_minor(1).unwrap(),
+                    details: None,
+                    external_id: None,
+                };
+                let transfer = book.decide(&operation, Timestamp::default()).unwrap();
+                moved.extend([transfer.debit, transfer.credit].map(|side| {
+                    (side.wallet.get() as usize - 1, (transfer.id.get(), side.balance.minor()))
+                }));
+            }
+            sweep.advance(&connection, &book).unwrap();
+            if batch % 5 < 2 {
+                connection.execute_batch("ROLLBACK").unwrap();
+                book.roll_back();
+                sweep = before;
+            } else {
+                connection.execute_batch("COMMIT").unwrap();
+                book.commit();
+                moved.into_iter().for_each(|(wallet, state)| histories[wallet].push(state));
+            }
+            let found = check(&connection, &histories);
+            marks += usize::from(found > mark);
+            mark = found;
+        }
+        assert!(marks >= 3, "{marks}");
+        sweep.finish(&connection, &book).unwrap();
+        assert_eq!(check(&connection, &histories), book.last_operation().unwrap().get());
+    }
+}

@@ -448,6 +448,7 @@ mod tests {
         assert_eq!((keys.recent.len() as u64, shelf.entries()), (full, full));
         append(&mut keys, 2 * full + 1..=2 * full + 100);
         keys.roll_back();
+        assert_eq!((keys.now, keys.now.operation), (keys.committed, 2 * full));
         let known = [1, full, full + 1, 2 * full];
         assert!(known.into_iter().all(|number| knows(&mut keys, number)));
         assert!((2 * full + 1..=2 * full + 100).all(|number| !knows(&mut keys, number)));

@@ -127,6 +127,25 @@ fn a_wallet_table_that_does_not_fit_is_named() {
 }
 
 #[test]
+fn a_block_of_the_chain_that_was_changed_is_named() {
+    let engine = Engine::with_people(2);
+    engine.fill(300);
+    let changed = "UPDATE swept SET balance_minor = 0, last_operation_id = NULL;
+                   UPDATE ledger SET sweep_operation_id = 0;
+                   UPDATE chain_block SET root = zeroblob(32)";
+    let error = engine.reopen_after(|file| file.execute_batch(changed).unwrap()).err().unwrap();
+    assert!(error.to_string().contains("block 1 does not fit its operations"), "{error}");
+}
+
+#[test]
+fn a_wallet_without_its_user_is_named() {
+    let engine = Engine::with_people(2);
+    let gone = "DELETE FROM user WHERE user_id = 3";
+    let error = engine.reopen_after(|file| file.execute_batch(gone).unwrap()).err().unwrap();
+    assert!(error.to_string().contains("wallet 3 in its place"), "{error}");
+}
+
+#[test]
 fn damage_met_by_a_reader_halts_the_engine() {
     let engine = Engine::with_people(2);
     engine.deposit(2, 1_000).unwrap();

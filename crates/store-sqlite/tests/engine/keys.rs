@@ -316,6 +316,43 @@ fn keys_are_forgotten_after_their_window_and_known_again_when_it_grows() {
     assert!(engine.submit(refused).replayed);
 }
 
+/// So many refusals, each under a key of its own.
+fn refuse(engine: &Engine, count: usize) {
+    let many = (0..count).map(|number| keyed(ten(9), &format!("refused-{number}"))).collect();
+    let outcomes = wait(engine.store.submit(many)).unwrap();
+    assert!(outcomes.iter().all(|outcome| outcome.decision.is_err()));
+}
+
+#[test]
+fn however_many_refusals_are_too_old_all_are_forgotten_some_with_each_batch() {
+    let engine = Engine::with_people(2);
+    refuse(&engine, 600);
+    let older = format!("UPDATE refusal SET time_us = time_us - {}", 2 * DAY.as_micros());
+    let engine = engine.reopen_after(|file| file.execute_batch(&older).unwrap()).unwrap();
+    let count = || -> usize {
+        let count = "SELECT count(*) FROM refusal";
+        connect(engine.dir()).query_row(count, (), |row| row.get(0)).unwrap()
+    };
+    for left in [344, 88, 0] {
+        engine.fill(1);
+        assert_eq!(count(), left);
+    }
+}
+
+/// What is found by its time stands in that order, also when the clock was set back.
+#[test]
+fn no_refusal_is_dated_before_the_one_before_it() {
+    let engine = Engine::with_people(2);
+    refuse(&engine, 1);
+    let later = format!("UPDATE refusal SET time_us = time_us + {}", DAY.as_micros());
+    let engine = engine.reopen_after(|file| file.execute_batch(&later).unwrap()).unwrap();
+    engine.submit(keyed(ten(9), "another")).decision.unwrap_err();
+    let times: i64 = connect(engine.dir())
+        .query_row("SELECT max(time_us) - min(time_us) FROM refusal", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(times, 0);
+}
+
 #[test]
 fn maintenance_leaves_the_window_as_it_was() {
     let week = 7 * DAY;
