@@ -13,9 +13,19 @@ use super::findings::{Findings, Place};
 use super::people::or_damage;
 use crate::schema;
 
-/// SQLite checks these itself, with their indexes: rows against indexes, what must be unique, types.
-const SMALL_TABLES: [&str; 8] =
-    ["ledger", "user", "wallet", "swept_block", "refusal", "batch", "sign_up_key", "chain_block"];
+/// SQLite checks these itself, with their indexes: rows against indexes, what must be unique, types. And with
+/// its own table the list of free pages, but not whether one of them is in use as well.
+const SMALL_TABLES: [&str; 9] = [
+    "sqlite_schema",
+    "ledger",
+    "user",
+    "wallet",
+    "swept_block",
+    "refusal",
+    "batch",
+    "sign_up_key",
+    "chain_block",
+];
 
 /// Compares what the file is made of with what this kopeck makes.
 pub(super) fn check(

@@ -263,6 +263,16 @@ mod tests {
         thread.is_finished().then(|| thread.join().unwrap())
     }
 
+    /// The newest row of each of so many runs, as their spans have it.
+    fn with_rows(keeper: &Keeper, runs: u64) {
+        let insert = "INSERT INTO transfer (operation_id, kind, debit_wallet_id, credit_wallet_id, \
+            amount_minor, debit_balance_minor, credit_balance_minor, time_us, chain) \
+            VALUES (?, 1, 1, 2, 1, -1, 1, 1, 0)";
+        for number in 1..=runs {
+            keeper.connection.execute(insert, [number * RUN_ENTRIES]).unwrap();
+        }
+    }
+
     fn sizes(keeper: &Keeper) -> Vec<u64> {
         keeper.shelf.view().runs.iter().map(|run| run.entries / RUN_ENTRIES).collect()
     }
@@ -431,12 +441,7 @@ mod tests {
         for (path, bytes) in inputs {
             std::fs::write(path, bytes).unwrap();
         }
-        let insert = "INSERT INTO transfer (operation_id, kind, debit_wallet_id, credit_wallet_id, \
-            amount_minor, debit_balance_minor, credit_balance_minor, time_us, chain) \
-            VALUES (?, 1, 1, 2, 1, -1, 1, 1, 0)";
-        for number in 1..=5 {
-            keeper.connection.execute(insert, [number * RUN_ENTRIES]).unwrap();
-        }
+        with_rows(&keeper, 5);
         let (shelf, covered) =
             Shelf::open(dir.path(), &keeper.connection, Place::default()).unwrap();
         let left = shelf.view().runs;
@@ -454,5 +459,39 @@ mod tests {
         let run = keeper.shelf.view().runs.first().cloned().unwrap();
         assert_eq!((run.entries, run.span.forgotten), (2_500, horizon));
         assert!(entries(&run).iter().all(|entry| !entry.row.is_within(horizon)));
+        // With a longer window, it lacks some: then it is made again of the rows.
+        with_rows(&keeper, 4);
+        for (horizon, runs) in [(horizon, 1), (Place { operation: 1_499, refusal: 0 }, 0)] {
+            let (shelf, covered) = Shelf::open(dir.path(), &keeper.connection, horizon).unwrap();
+            assert_eq!(shelf.view().runs.len(), runs);
+            assert_eq!(covered, if runs == 1 { run.span.upto } else { horizon });
+        }
+    }
+
+    #[test]
+    fn a_run_that_knows_of_more_refusals_than_there_ever_were_is_of_another_history() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let keeper = keeper(dir.path(), 0);
+        let upto = Place { operation: 0, refusal: 7 };
+        let span = Span { upto, ..Span::default() };
+        assert!(keeper.shelf.hand_over(Frozen { table: Table::with_room_for(1), span }).is_ok());
+        keeper.shelf.write_frozen().unwrap();
+        let runs = || {
+            let shelf = Shelf::open(dir.path(), &keeper.connection, Place::default()).unwrap().0;
+            shelf.view().runs.len()
+        };
+        let ever = "INSERT INTO sqlite_sequence VALUES ('refusal', 7)";
+        keeper.connection.execute(ever, ()).unwrap();
+        assert_eq!(runs(), 1);
+        keeper.connection.execute("UPDATE sqlite_sequence SET seq = 6", ()).unwrap();
+        assert_eq!(runs(), 0);
+    }
+
+    #[test]
+    fn what_has_become_older_than_the_window_may_be_deleted() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let keeper = keeper(dir.path(), 2);
+        keeper.shelf.forget(Place { operation: RUN_ENTRIES, refusal: 7 }).unwrap();
+        assert_eq!((sizes(&keeper), keeper.shelf.forgettable_refusal()), (vec![1], 7));
     }
 }

@@ -11,7 +11,9 @@ use rusqlite::Connection;
 use store_sqlite::{Backup, CopyError, Done, Restore, Step, Unwatched, Watch, backup, restore};
 use tempfile::TempDir;
 
-use crate::support::{Engine, connect, connect_to, open, submission, wait, wallet};
+use crate::support::{
+    Engine, change_free_pages, connect, connect_to, open, submission, wait, wallet,
+};
 
 fn unwatched() -> Arc<dyn Watch> {
     Arc::new(Unwatched)
@@ -408,4 +410,20 @@ fn a_backup_is_not_put_beside_what_would_be_read_with_it() {
         std::fs::remove_file(other).unwrap();
     }
     back_up(engine.dir(), &file).unwrap();
+}
+
+/// What is written next would overwrite it. Only SQLite's own check tells.
+#[test]
+fn a_page_that_is_in_use_and_listed_as_free_is_not_backed_up() {
+    let engine = Engine::with_people(1);
+    let engine = engine.reopen().unwrap();
+    engine.store.close();
+    let file = engine.dir().join("kopeck.db");
+    let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'user'";
+    let user = connect(engine.dir()).query_row(root, (), |row| row.get(0)).unwrap();
+    change_free_pages(&file, |[_, second]| [user, second]);
+    let dir = TempDir::new().unwrap();
+    let error = back_up(engine.dir(), &dir.path().join("backup.db")).unwrap_err();
+    assert!(matches!(&error, CopyError::Damaged(why) if why.contains("2nd reference")), "{error}");
+    assert_eq!(names(dir.path()), Vec::<String>::new());
 }

@@ -12,7 +12,9 @@ use rusqlite::Connection;
 use store_sqlite::{Check, CheckError, Checked, Place, Unwatched, check};
 use tempfile::TempDir;
 
-use crate::support::{Engine, connect, keyed, new_user, submission, wait, wallet};
+use crate::support::{
+    Engine, change_free_pages, connect, keyed, new_user, submission, wait, wallet,
+};
 
 /// 305 operations: one block of the chain, and a bit. Keys, external ids, a refusal, a sign-up
 /// under a key.
@@ -396,6 +398,17 @@ fn blocks_refusals_and_the_schema_are_checked_too() {
 }
 
 /// What stands in the chain for the lack of a key, as docs/data-file.md has it.
+#[test]
+fn a_list_of_free_pages_that_names_one_twice_is_damaged() {
+    let copy = Table::new().copy();
+    let file = copy.path().join("kopeck.db");
+    change_free_pages(&file, |pages| pages);
+    assert!(checked(copy.path(), None).is_sound());
+    change_free_pages(&file, |[_, second]| [second; 2]);
+    let found = lines(&checked(copy.path(), None));
+    assert!(!found.is_empty() && found.iter().all(|code| code == "table_damaged"), "{found:?}");
+}
+
 fn blind(file: &Connection, operation: u64) -> u64 {
     let secret: [u8; 16] =
         file.query_row("SELECT key_secret FROM ledger", (), |row| row.get(0)).unwrap();

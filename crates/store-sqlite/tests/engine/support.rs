@@ -190,3 +190,24 @@ pub(crate) fn keyed(submission: Submission, key: &str) -> Submission {
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
+
+/// Makes free pages in a data file that nobody has open, and changes the first two of the list of them.
+pub(crate) fn change_free_pages(file: &Path, change: impl FnOnce([u32; 2]) -> [u32; 2]) {
+    let connection = Connection::open(file).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE x (a);
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20)
+                 INSERT INTO x SELECT zeroblob(4000) FROM n;
+             DROP TABLE x;",
+        )
+        .unwrap();
+    drop(connection);
+    let mut bytes = std::fs::read(file).unwrap();
+    let word = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    // The file's head says where the list begins; there, its pages stand behind two numbers.
+    let at = (word(&bytes, 32) as usize - 1) * 4_096 + 8;
+    let changed = change([word(&bytes, at), word(&bytes, at + 4)]);
+    bytes[at..at + 8].copy_from_slice(changed.map(u32::to_be_bytes).as_flattened());
+    std::fs::write(file, bytes).unwrap();
+}
