@@ -366,3 +366,36 @@ fn damage_is_named() {
         says(&format!("wallet 3 points to operation {}, which does not exist", second.id))
     );
 }
+
+/// Although each follows from the state before it, and nobody is below zero in the end.
+#[test]
+fn a_record_of_what_the_rules_never_accept_is_damage() {
+    let transfer = |id, kind, sides: [(u64, i64, u64); 2], minor| {
+        let [debit, credit] = sides.map(|(wallet, balance, previous)| Side {
+            wallet: WalletId::new(wallet).unwrap(),
+            balance: Balance::from_minor(balance).unwrap(),
+            previous: OperationId::new(previous),
+        });
+        let (id, amount) = (OperationId::new(id).unwrap(), Amount::from_minor(minor).unwrap());
+        let time = Timestamp::default();
+        Transfer { id, kind, debit, credit, amount, details: None, external_id: None, time }
+    };
+    let paid_in = |id, bank, (balance, previous)| {
+        let sides = [(1, bank, id - 1), (2, balance, previous)];
+        transfer(id, OperationKind::Deposit, sides, 10)
+    };
+    let pay = |minor, sides| transfer(2, OperationKind::Transfer, sides, minor);
+    let mut after = paid_in(3, -20, (6, 2));
+    after.debit.previous = OperationId::new(1);
+    let says = |transfers: &[Transfer]| {
+        let none = Record::of(&[]);
+        recover(&mut none.restore(&none.states[0], 0), transfers)
+    };
+    let first = paid_in(1, -10, (10, 0));
+    assert_eq!(says(std::slice::from_ref(&first)), Ok(()));
+    let payer = WalletId::new(2).unwrap();
+    for broken in [pay(14, [(2, -4, 1), (3, 14, 0)]), pay(4, [(2, 6, 1), (2, 6, 1)])] {
+        let found = says(&[first.clone(), broken.clone(), after.clone()]);
+        assert_eq!(found, Err(Damage::DoesNotFollow(broken.id, payer)));
+    }
+}

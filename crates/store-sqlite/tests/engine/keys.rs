@@ -49,6 +49,12 @@ fn another_request_under_the_same_key_is_refused() {
     }
     assert_eq!(engine.balance(2), 90);
     assert!(engine.submit(keyed(ten(3), "a")).replayed, "the first still stands");
+    engine.submit(keyed(paid_in(2, 5, "pay-1"), "b")).decision.unwrap();
+    for other in [paid_in(2, 5, "pay-2"), submission(OperationKind::Deposit, 1, 2, 5)] {
+        let other = engine.submit(keyed(other, "b"));
+        assert_eq!(other.decision, Err(Rejection::IdempotencyKeyReused));
+    }
+    assert_eq!(engine.balance(2), 95);
 }
 
 #[test]
