@@ -129,4 +129,17 @@ fn damage_is_named_and_not_told() {
     let (of_wallet, of_all) = damaged("UPDATE transfer SET kind = 9 WHERE operation_id = 2");
     assert!(of_wallet.unwrap().contains("operation 2"));
     assert!(of_all.unwrap().contains("operation 2"));
+    // Balances are not in the chain, but a history has them.
+    let balance = "UPDATE transfer SET credit_balance_minor = 201 WHERE operation_id = 2";
+    let (of_wallet, _) = damaged(balance);
+    assert!(of_wallet.unwrap().contains("operation 3 does not follow"));
+}
+
+#[test]
+fn a_block_of_the_chain_that_does_not_fit_is_named() {
+    let engine = Engine::with_people(2);
+    engine.fill(300);
+    connect(engine.dir()).execute_batch("UPDATE chain_block SET root = zeroblob(32)").unwrap();
+    let error = operations(&Export::open(engine.dir()).unwrap()).err().unwrap().to_string();
+    assert!(error.contains("block 1 does not fit its operations"), "{error}");
 }
