@@ -16,8 +16,18 @@ use hyper::body::{Frame, SizeHint};
 /// How long a client that was told the end is listened to.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 
-/// So much of an answer is given to hyper at a time.
+/// So much of an answer is given to hyper at a time, and of a batch's body or answer granted.
 pub(crate) const PIECE_BYTES: usize = 65_536;
+
+/// In how many pieces so many bytes are.
+pub(crate) fn pieces_of(bytes: usize) -> usize {
+    bytes.div_ceil(PIECE_BYTES)
+}
+
+/// Takes the next piece off what is left.
+pub(crate) fn next_piece(rest: &mut Bytes) -> Bytes {
+    rest.split_to(rest.len().min(PIECE_BYTES))
+}
 
 /// A body that is given out in pieces. hyper copies what it is given, and keeps the room for it as long as the
 /// connection: in one piece, a long body is once more in memory for each client that does not read, or has read and
@@ -51,8 +61,7 @@ impl HttpBody for Pieces {
                 end => return Poll::Ready(end),
             }
         }
-        let length = self.rest.len().min(PIECE_BYTES);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+        Poll::Ready(Some(Ok(Frame::data(next_piece(&mut self.rest)))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -44,7 +44,7 @@ pub(crate) fn make_file(file: &Path) -> Result<(), OpenError> {
 
 /// Refuses a log that lost acknowledged operations: SQLite would say nothing and go on without them.
 pub(crate) fn inspect_log(file: &Path) -> Result<(), OpenError> {
-    let log = beside(&itself(file), "-wal");
+    let log = log_of(file);
     let inspected = log::inspect(&log);
     inspected
         .map_err(|error| OpenError::Unusable { path: log, error })?
@@ -164,7 +164,7 @@ fn cut_log(connection: &Connection, file: &Path) -> rusqlite::Result<()> {
     let page_bytes: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     if version()? == before {
         // Where that fails, it stays as it is.
-        let _ = cut(&beside(&itself(file), "-wal"), log::bytes_of(frames, page_bytes));
+        let _ = cut(&log_of(file), log::bytes_of(frames, page_bytes));
     }
     connection.execute_batch("ROLLBACK")
 }
@@ -178,8 +178,13 @@ fn cut(file: &Path, bytes: u64) -> io::Result<()> {
 /// data file would be read as if it belonged to this one.
 pub(crate) const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
+/// The log of a data file, wherever SQLite keeps it.
+pub(crate) fn log_of(file: &Path) -> PathBuf {
+    beside(&itself(file), "-wal")
+}
+
 /// The data file itself, where its name is a link to it: SQLite keeps what is beside it there, and not beside the link.
-pub(crate) fn itself(file: &Path) -> PathBuf {
+fn itself(file: &Path) -> PathBuf {
     file.canonicalize().unwrap_or_else(|_| file.to_owned())
 }
 

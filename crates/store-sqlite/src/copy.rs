@@ -14,7 +14,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::check::{CheckError, check_file};
-use crate::connection::{beside, connect_to_read, itself};
+use crate::connection::{connect_to_read, log_of};
 use crate::{OpenError, directory, schema};
 
 /// Pages copied between two looks at the log and at whether the copy is still wanted.
@@ -258,7 +258,7 @@ struct Log {
 
 impl Log {
     fn of(file: &Path, grows_bytes_max: u64) -> Self {
-        let path = beside(&itself(file), "-wal");
+        let path = log_of(file);
         Self { began_bytes: Self::bytes(&path), path, grows_bytes_max }
     }
 

@@ -13,11 +13,10 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::body::discard;
+use super::permits;
+use crate::body::{discard, pieces_of};
 use crate::problem::{Code, Problem};
 
-/// Bytes are granted in pieces of so many.
-const PIECE_BYTES: usize = 65_536;
 /// So many of the greatest bodies fit in what is granted piece by piece.
 const BODIES: usize = 56;
 /// So many more may be read to their end when all of that is granted: if each waited for the others'
@@ -177,14 +176,6 @@ impl Grant {
     }
 }
 
-fn pieces_of(bytes: usize) -> usize {
-    bytes.div_ceil(PIECE_BYTES)
-}
-
-fn permits(pieces: usize) -> u32 {
-    u32::try_from(pieces).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -192,6 +183,7 @@ mod tests {
     use futures_util::{FutureExt, StreamExt, stream};
 
     use super::*;
+    use crate::body::PIECE_BYTES;
 
     const BYTES_MAX: usize = 4 * PIECE_BYTES;
     const SMALL: usize = PIECE_BYTES / 2;

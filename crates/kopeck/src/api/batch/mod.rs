@@ -106,13 +106,17 @@ impl Batches {
     /// Waits for room for so many operations, first come, first served. Dropped, it is free again.
     async fn room(&self, operations: usize) -> OwnedSemaphorePermit {
         let operations = operations.min(self.room_operations);
-        let operations = u32::try_from(operations).unwrap_or(u32::MAX);
-        match Arc::clone(&self.room).acquire_many_owned(operations).await {
+        match Arc::clone(&self.room).acquire_many_owned(permits(operations)).await {
             Ok(room) => room,
             // Nobody closes it.
             Err(_) => std::future::pending().await,
         }
     }
+}
+
+/// As a semaphore counts.
+fn permits(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// There is too much of something; nothing was done.

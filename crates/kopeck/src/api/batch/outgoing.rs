@@ -2,7 +2,7 @@
 //! the client has taken nearly all of it.
 //!
 //! Never: a turn or a room that outlives the answer; a batch handed in whose answer has no room. Bounds: hyper takes
-//! [`PIECE_BYTES`] at a time, when the piece before is with the system; who takes nothing is cut off by the answer
+//! a piece at a time, when the piece before is with the system; who takes nothing is cut off by the answer
 //! timeout; all answers together are as long as [`ANSWERS`] of the greatest bodies. A small one needs no room.
 
 use std::convert::Infallible;
@@ -15,7 +15,8 @@ use hyper::body::{Frame, SizeHint};
 use ledger::UserId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::body::PIECE_BYTES;
+use super::permits;
+use crate::body::{next_piece, pieces_of};
 use crate::problem::Problem;
 use crate::turns::Turn;
 
@@ -37,7 +38,7 @@ pub(super) struct Room(Option<OwnedSemaphorePermit>);
 impl Answers {
     /// Beside bodies of at most `body_bytes_max`; an answer of at most `unreserved_bytes_max` needs no room.
     pub(super) fn new(body_bytes_max: usize, unreserved_bytes_max: usize) -> Self {
-        let pieces_max = body_bytes_max.div_ceil(PIECE_BYTES).saturating_mul(ANSWERS);
+        let pieces_max = pieces_of(body_bytes_max).saturating_mul(ANSWERS);
         let pieces_max = pieces_max.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         Self { pieces: Arc::new(Semaphore::new(pieces_max)), pieces_max, unreserved_bytes_max }
     }
@@ -48,8 +49,7 @@ impl Answers {
         if bytes <= self.unreserved_bytes_max {
             return Ok(Room(None));
         }
-        let pieces = bytes.div_ceil(PIECE_BYTES).min(self.pieces_max);
-        let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
+        let pieces = permits(pieces_of(bytes).min(self.pieces_max));
         let room = Arc::clone(&self.pieces).try_acquire_many_owned(pieces);
         let full = "too many bytes of answers to batches of all users together are not read yet";
         Ok(Room(Some(room.map_err(|_| super::too_many(full.to_owned()))?)))
@@ -60,7 +60,7 @@ impl Room {
     /// Gives back what is not needed for so many bytes.
     fn shrink(&mut self, bytes: usize) {
         if let Some(room) = &mut self.0 {
-            let spare = room.num_permits().saturating_sub(bytes.div_ceil(PIECE_BYTES));
+            let spare = room.num_permits().saturating_sub(pieces_of(bytes));
             drop(room.split(spare));
         }
     }
@@ -92,8 +92,7 @@ impl HttpBody for Outgoing {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
-        let length = self.rest.len().min(PIECE_BYTES);
-        let piece = self.rest.split_to(length);
+        let piece = next_piece(&mut self.rest);
         if self.rest.is_empty() {
             // Before the last piece is sent: who has read it may ask for the next turn at once.
             self.held = None;
@@ -116,6 +115,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::body::PIECE_BYTES;
     use crate::turns::Turns;
 
     #[test]

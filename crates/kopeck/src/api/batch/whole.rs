@@ -115,7 +115,8 @@ impl Stretch {
 struct Form {
     mode: BatchMode,
     submissions: Vec<Submission>,
-    refused: Vec<(usize, Problem)>,
+    /// As the answer has it.
+    refused: Vec<(usize, Vec<u8>)>,
     key: Option<BatchKey>,
     /// The answer has no more bytes.
     answer_bytes_max: usize,
@@ -188,7 +189,7 @@ async fn read_form(
     let mut fingerprint = key.as_ref().map(|_| Fingerprint::new(mode));
     let mut submissions = Vec::with_capacity(texts.len());
     let mut refused = Vec::new();
-    let (mut answer_bytes_max, mut result) = (FRAME_BYTES_MAX, Vec::new());
+    let mut answer_bytes_max = FRAME_BYTES_MAX;
     let mut stretch = Stretch::default();
     for (index, text) in texts.iter().enumerate() {
         stretch.go_on(text.get().len()).await;
@@ -208,10 +209,10 @@ async fn read_form(
                 if let Some(fingerprint) = &mut fingerprint {
                     fingerprint.add_unreadable(text.get());
                 }
-                result.clear();
+                let mut result = Vec::new();
                 write::problem(&mut result, None, write::Status::Refused, &problem, false);
                 answer_bytes_max += result.len() + 1;
-                refused.push((index, problem));
+                refused.push((index, result));
             }
         }
     }
@@ -227,7 +228,7 @@ async fn read_form(
 async fn results(
     state: &AppState,
     outcomes: &[Outcome],
-    refused: Vec<(usize, Problem)>,
+    refused: Vec<(usize, Vec<u8>)>,
 ) -> Vec<u8> {
     const RESULT_BYTES: usize = 96;
     let currency = state.ledger.currency();
@@ -243,8 +244,8 @@ async fn results(
         if index > 0 {
             out.push(b',');
         }
-        if let Some((_, problem)) = refused.next_if(|(place, _)| *place == index) {
-            write::problem(&mut out, None, write::Status::Refused, &problem, false);
+        if let Some((_, result)) = refused.next_if(|(place, _)| *place == index) {
+            out.extend_from_slice(&result);
         } else if let Some(outcome) = outcomes.next() {
             succeeded += u64::from(write::outcome(&mut out, None, outcome, currency));
         }
