@@ -24,6 +24,7 @@ use super::scenario::Scenario;
 use super::server::Kind;
 use super::table::whole;
 use super::threads;
+use super::work::Size;
 use sizes::{large_size, largest_books, small_size};
 
 /// Connections, where the target says no other number.
@@ -50,8 +51,13 @@ pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
     let mut book = Book::start(Kind::Kopeck, home.book("small", small)?, &wanted.service)?;
     book.server.describe(&mut document);
     base_load(wanted, &book.crowd).meet_everybody(&book.server)?;
-    small_book::beside_others(wanted, &home, &mut book, &mut document)?;
-    small_book::alone(wanted, &mut book, &mut document)?;
+    let people = Size { operations: 0, ..small };
+    let mut null = Book::start(Kind::Null, home.book("null", people)?, &wanted.service)?;
+    base_load(wanted, &null.crowd).meet_everybody(&null.server)?;
+    small_book::beside_others(wanted, &home, (&mut book, &mut null), &mut document)?;
+    small_book::at_half_of_the_rate(wanted, (&mut book, &mut null), &mut document)?;
+    null.server.stop()?;
+    small_book::full_load(wanted, &mut book, &mut document)?;
     small_book::batches(wanted, &mut book, &mut document)?;
     book.finish(&mut document)?;
     let mut large =

@@ -1,5 +1,5 @@
 //! Owns the targets that a small book is enough for: transfers beside a server without a disk and a bare one,
-//! latency and pauses, and batches.
+//! latency beside that without a disk, pauses, and batches.
 //!
 //! Never: two servers under load at a time. Bounds: three servers, of which two idle.
 
@@ -17,7 +17,6 @@ use crate::bench::run::Spread;
 use crate::bench::scenario::Scenario;
 use crate::bench::server::Kind;
 use crate::bench::turns::in_turn;
-use crate::bench::work::Size;
 
 /// Connections that send batches.
 const BATCH_CONNECTIONS: usize = 4;
@@ -26,14 +25,12 @@ const BATCH_CONNECTIONS: usize = 4;
 pub(super) fn beside_others(
     wanted: &Targets,
     home: &Home,
-    book: &mut Book,
+    (book, null): (&mut Book, &mut Book),
     document: &mut Document,
 ) -> anyhow::Result<()> {
-    let size = Size { operations: 0, ..book.work.size() };
-    let mut null = Book::start(Kind::Null, home.book("null", size)?, &wanted.service)?;
+    let size = null.work.size();
     let mut bare = Book::start(Kind::Bare, home.book("bare", size)?, &wanted.service)?;
     let load = base_load(wanted, &book.crowd);
-    base_load(wanted, &null.crowd).meet_everybody(&null.server)?;
     let hot = Load { scenario: Scenario::HotBoth, ..load.clone() };
     let mut compared = [
         (Kind::Kopeck, &load, "transfers"),
@@ -46,7 +43,7 @@ pub(super) fn beside_others(
         for (kind, load, what, run) in in_turn(number, compared.each_mut()) {
             let book = match kind {
                 Kind::Kopeck => &mut *book,
-                Kind::Null => &mut null,
+                Kind::Null => &mut *null,
                 Kind::Bare => &mut bare,
             };
             let title = format!("{what}, {number}/{}", wanted.rounds);
@@ -77,31 +74,48 @@ pub(super) fn beside_others(
         ),
     ]);
     document.runs.extend(runs);
-    null.server.stop()?;
     bare.server.stop()
 }
 
-/// Latency at half of the greatest rate, and the longest pause at the full one.
-pub(super) fn alone(
+/// Latency at half of the greatest rate; and that of a null engine at the same rate, which has no disk to wait
+/// for: what it waits for is the machine's.
+pub(super) fn at_half_of_the_rate(
     wanted: &Targets,
-    book: &mut Book,
+    (book, null): (&mut Book, &mut Book),
     document: &mut Document,
 ) -> anyhow::Result<()> {
     let load = base_load(wanted, &book.crowd);
     let greatest = document.runs.first().context("nothing was measured")?.rate().median;
-    let half = Load { rate: Some((greatest / 2.0).max(1.0)), ..load.clone() };
+    let half = Load { rate: Some((greatest / 2.0).max(1.0)), ..load };
     let mut run = run_of(Kind::Kopeck, &half);
+    let mut without_disk = run_of(Kind::Null, &half);
     for number in 1..=wanted.rounds {
-        let title = format!("half of the greatest rate, {number}/{}", wanted.rounds);
-        run.rounds.push(book.round(&half, &title)?);
+        let both = [(&mut *book, &mut run, ""), (&mut *null, &mut without_disk, ", null engine")];
+        for (book, run, on) in in_turn(number, both) {
+            let title = format!("half of the greatest rate{on}, {number}/{}", wanted.rounds);
+            run.rounds.push(book.round(&half, &title)?);
+        }
     }
     let each = Spread::of(run.rounds.iter().map(|round| round.tally.millis(0.99)));
     let all = Spread { median: run.millis(0.99), ..each };
-    let note = "at a fixed rate, from when a request was due; all rounds together";
+    let note = format!(
+        "at a fixed rate, from when a request was due; all rounds together; a null engine at the same rate: \
+         {:.2} ms",
+        without_disk.millis(0.99)
+    );
     let what = "p99 at half of the greatest rate, 64 connections";
     document.targets.push(Target::new(what, "ms", all, Limit::AtMost(5.0)).note(note));
-    document.runs.push(run);
-    let full = Load { measured: wanted.pause_seconds, ..load };
+    document.runs.extend([run, without_disk]);
+    Ok(())
+}
+
+/// The longest pause under full load.
+pub(super) fn full_load(
+    wanted: &Targets,
+    book: &mut Book,
+    document: &mut Document,
+) -> anyhow::Result<()> {
+    let full = Load { measured: wanted.pause_seconds, ..base_load(wanted, &book.crowd) };
     let mut run = run_of(Kind::Kopeck, &full);
     run.scenario = "uniform, for the pauses".to_owned();
     run.rounds.push(book.round(&full, "full load, looking for pauses")?);
