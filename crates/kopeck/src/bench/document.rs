@@ -115,6 +115,7 @@ impl Document {
 fn run(run: &Run) -> Value {
     let millis = |pause: Duration| pause.as_secs_f64() * 1e3;
     let (server, client) = run.processors();
+    let taken = run.taken();
     let slices = run.rounds.last().map(|round| round.tally.slices.clone()).unwrap_or_default();
     json!({
         "on": run.on,
@@ -136,6 +137,8 @@ fn run(run: &Run) -> Value {
         "errors_total": run.errors_total(),
         "server_processors_busy": server,
         "client_processors_busy": client,
+        "share_taken_by_others": taken.by_others,
+        "share_taken_by_host": taken.by_host,
         "bytes_written_per_operation": run.bytes_each(),
         "fsyncs_per_operation": run.fsyncs_each(),
         "checkpoints": run.checkpoints(),

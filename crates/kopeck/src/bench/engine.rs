@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use ledger::{Ledger, LedgerError, Outcome, Pending, Submission};
 use store_sqlite::{Observer, SqliteStore};
 
-use super::load::{Round, go_on};
+use super::load::{Round, Used, go_on};
+use super::machine::{Machine, Taken};
 use super::prefill::{self, transfer};
 use super::scenario::{Chooser, Scenario, Shares};
 use super::tally::{SLICE, Tally};
@@ -75,7 +76,7 @@ impl Engine {
     pub(super) fn run(&self, wanted: &Batches) -> anyhow::Result<Round> {
         go_on()?;
         let batches = make(wanted)?;
-        let before = self.usage();
+        let (before, machine) = (self.usage(), Machine::now());
         let began = Instant::now();
         let mut tally = Tally::new(Duration::from_secs(600));
         let mut waiting: VecDeque<(Instant, Pending<Vec<Outcome>>)> = VecDeque::new();
@@ -100,7 +101,8 @@ impl Engine {
         // The last slice is not a whole one and would look like a slump.
         tally.slices.truncate((seconds / SLICE.as_secs_f64()) as usize);
         let server = self.usage().since(before);
-        Ok(Round { seconds, tally, server, client: Usage::default() })
+        let taken = Taken::between((machine, Machine::now()), server.processor);
+        Ok(Round { seconds, tally, used: Used { server, taken, ..Used::default() } })
     }
 
     fn usage(&self) -> Usage {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, ensure};
 
 use super::client::{self, Shared, Span, Thread};
+use super::machine::{Machine, Taken};
 use super::options::Client;
 use super::progress;
 use super::requests::{Crowd, Requests, What};
@@ -50,10 +51,19 @@ pub(super) struct Round {
     pub(super) seconds: f64,
     /// What the client saw.
     pub(super) tally: Tally,
-    /// What the server used.
+    /// What it used.
+    pub(super) used: Used,
+}
+
+/// What was used in a round, and what others took meanwhile.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Used {
+    /// By the server, or the engine.
     pub(super) server: Usage,
-    /// What the client used.
+    /// By the client, where it is a process of its own.
     pub(super) client: Usage,
+    /// By whoever else was on the machine.
+    pub(super) taken: Taken,
 }
 
 impl Round {
@@ -99,7 +109,7 @@ impl Load {
             }
             // Before its time a thread ends only if something went wrong, which it tells then.
             let goes_on = || !running.iter().any(ScopedJoinHandle::is_finished);
-            let (server, client) = self.watch(server, &span, (title, &goes_on))?;
+            let used = self.watch(server, &span, (title, &goes_on))?;
             let mut tally = Tally::new(self.measured);
             for thread in running {
                 tally.add(thread.join().map_err(|_| anyhow!("a client's thread panicked"))??);
@@ -107,7 +117,7 @@ impl Load {
             let newest = Duration::from_nanos(shared.newest.load(Ordering::Relaxed));
             tally.pause = tally.pause.max(self.measured.saturating_sub(newest));
             go_on()?;
-            Ok(Round { seconds: self.measured.as_secs_f64(), tally, server, client })
+            Ok(Round { seconds: self.measured.as_secs_f64(), tally, used })
         })
     }
 
@@ -158,7 +168,7 @@ impl Load {
         server: &Server,
         span: &Span,
         (title, goes_on): (&str, &dyn Fn() -> bool),
-    ) -> anyhow::Result<(Usage, Usage)> {
+    ) -> anyhow::Result<Used> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let bar = progress::timed(title, millis(span.until - span.begin));
         let wait_for = |moment: Instant| {
@@ -169,10 +179,13 @@ impl Load {
             }
         };
         wait_for(span.from);
-        let before = (server.usage()?, Usage::of(SELF));
+        let look = || anyhow::Ok((server.usage()?, Usage::of(SELF), Machine::now()));
+        let before = look()?;
         wait_for(span.until);
-        let after = (server.usage()?, Usage::of(SELF));
+        let after = look()?;
         bar.finish_and_clear();
-        Ok((after.0.since(before.0), after.1.since(before.1)))
+        let (server, client) = (after.0.since(before.0), after.1.since(before.1));
+        let taken = Taken::between((before.2, after.2), server.and(client).processor);
+        Ok(Used { server, client, taken })
     }
 }

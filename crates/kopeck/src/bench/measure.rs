@@ -12,7 +12,7 @@ use super::checks::{self, Told};
 use super::document::Document;
 use super::engine::{Batches, Engine};
 use super::home::Home;
-use super::load::{Load, Round};
+use super::load::{Load, Round, Used};
 use super::options::{Measure, Place};
 use super::requests::{Crowd, What};
 use super::run::Run;
@@ -20,7 +20,6 @@ use super::scenario::{Scenario, Shares, zipf_shares};
 use super::server::{Kind, Server};
 use super::tally::Tally;
 use super::turns::in_turn;
-use super::usage::Usage;
 use super::work::Size;
 use super::{raw, remote, threads};
 use crate::api::BODIES_PER_USER_MAX;
@@ -304,7 +303,7 @@ pub(super) fn raw_round(dir: &std::path::Path, batches: &Batches) -> anyhow::Res
     let mut tally = Tally::new(std::time::Duration::ZERO);
     tally.counted = batches.operations as u64;
     let seconds = batches.operations as f64 / rate;
-    Ok(Round { seconds, tally, server: Usage::default(), client: Usage::default() })
+    Ok(Round { seconds, tally, used: Used::default() })
 }
 
 /// A book's size in words.

@@ -15,6 +15,7 @@ mod document;
 mod engine;
 mod home;
 mod load;
+mod machine;
 mod measure;
 mod options;
 mod page_file;

@@ -247,9 +247,8 @@ mod tests {
     use std::time::Duration;
 
     use super::super::checks::Finding;
-    use super::super::load::Round;
+    use super::super::load::{Round, Used};
     use super::super::tally::Tally;
-    use super::super::usage::Usage;
     use super::*;
 
     fn run(connections: usize) -> Run {
@@ -257,14 +256,13 @@ mod tests {
         tally.counted = 1_000;
         tally.slices.fill(100);
         (1..=1_000_u64).for_each(|nanos| tally.latencies.saturating_record(nanos * 10_000));
-        let unused = Usage::default();
         Run {
             on: "kopeck",
             scenario: "uniform".to_owned(),
             batch: 1,
             connections,
             asked_rate: None,
-            rounds: vec![Round { seconds: 1.0, tally, server: unused, client: unused }],
+            rounds: vec![Round { seconds: 1.0, tally, used: Used::default() }],
         }
     }
 
@@ -324,8 +322,7 @@ mod tests {
         let mut short = Run { on: "engine", connections: 0, ..run(1) };
         short.rounds[0].tally.slices.clear();
         let untimed = Tally { slices: Vec::new(), ..Tally::new(Duration::ZERO) };
-        let unused = Usage::default();
-        let round = Round { seconds: 1.0, tally: untimed, server: unused, client: unused };
+        let round = Round { seconds: 1.0, tally: untimed, used: Used::default() };
         let raw = Run { on: "raw", rounds: vec![round], ..short.clone() };
         let titles =
             |runs: &[Run]| plots(runs).into_iter().map(|plot| plot.title).collect::<Vec<_>>();

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::load::Round;
+use super::load::{Round, Used};
+use super::machine::Taken;
 use super::tally::{Latencies, latencies, millis};
 use super::usage::Usage;
 
@@ -14,6 +15,13 @@ const ERRORS_SHARE_MAX: f64 = 0.01;
 
 /// A rate that was asked for is not reached if more than this share of it is missing.
 const RATE_MISSED_SHARE_MAX: f64 = 0.05;
+
+/// Where whoever else was on the machine took more than this share of all its processors, it was not the
+/// server alone that was measured. The system's own threads, which sync for it, have some hundredths.
+const OTHERS_SHARE_MAX: f64 = 0.1;
+
+/// The same of what the host of a virtual machine kept.
+const HOST_SHARE_MAX: f64 = 0.02;
 
 /// Rounds of the same load on the same server.
 #[derive(Debug, Clone)]
@@ -96,7 +104,27 @@ impl Run {
                  for with these connections, and latencies grow with time"
             )
         });
-        refused.into_iter().chain(missed).collect()
+        let shared = |who: &str, taken: Option<f64>, most: f64| {
+            let taken = taken.filter(|taken| *taken > most)?;
+            Some(format!(
+                "{name}: {who} took {:.0} % of all processors in one of its rounds; this is not what a quiet \
+                 machine does",
+                taken * 100.0
+            ))
+        };
+        let taken = self.taken();
+        let others =
+            shared("other programs and the system's threads", taken.by_others, OTHERS_SHARE_MAX);
+        let host = shared("the host of this virtual machine", taken.by_host, HOST_SHARE_MAX);
+        [refused, missed, others, host].into_iter().flatten().collect()
+    }
+
+    /// What whoever else was there took in the round in which it was most.
+    pub(super) fn taken(&self) -> Taken {
+        let most = |of: fn(&Taken) -> Option<f64>| {
+            self.rounds.iter().filter_map(|round| of(&round.used.taken)).reduce(f64::max)
+        };
+        Taken { by_others: most(|taken| taken.by_others), by_host: most(|taken| taken.by_host) }
     }
 
     /// Requests a second that were answered, if they are clearly fewer than were asked for.
@@ -166,22 +194,22 @@ impl Run {
     pub(super) fn processors(&self) -> (Option<f64>, Option<f64>) {
         let seconds: f64 = self.rounds.iter().map(|round| round.seconds).sum();
         let busy = |usage: Option<Usage>| Some(usage?.processor?.as_secs_f64() / seconds);
-        (busy(self.used(|round| round.server)), busy(self.used(|round| round.client)))
+        (busy(self.used(|used| used.server)), busy(self.used(|used| used.client)))
     }
 
     /// Bytes that the server wrote, for each operation.
     pub(super) fn bytes_each(&self) -> Option<f64> {
-        self.each(self.used(|round| round.server)?.written_bytes?)
+        self.each(self.used(|used| used.server)?.written_bytes?)
     }
 
     /// Fsyncs of the server, for each operation.
     pub(super) fn fsyncs_each(&self) -> Option<f64> {
-        self.each(self.used(|round| round.server)?.fsyncs()?)
+        self.each(self.used(|used| used.server)?.fsyncs()?)
     }
 
     /// Checkpoints of the server.
     pub(super) fn checkpoints(&self) -> Option<u64> {
-        self.used(|round| round.server)?.checkpoints
+        self.used(|used| used.server)?.checkpoints
     }
 
     fn each(&self, total: u64) -> Option<f64> {
@@ -189,8 +217,8 @@ impl Run {
         (counted > 0).then(|| total as f64 / counted as f64)
     }
 
-    fn used(&self, of: impl Fn(&Round) -> Usage) -> Option<Usage> {
-        self.rounds.iter().map(of).reduce(Usage::and)
+    fn used(&self, of: impl Fn(&Used) -> Usage) -> Option<Usage> {
+        self.rounds.iter().map(|round| of(&round.used)).reduce(Usage::and)
     }
 }
 
@@ -203,7 +231,7 @@ mod tests {
         let round = |rate: &u64| {
             let tally = Tally { counted: 2 * rate, ..Tally::new(Duration::from_secs(2)) };
             let used = Usage { written_bytes: Some(2 * rate * 50), ..Usage::default() };
-            Round { seconds: 2.0, tally, server: used, client: Usage::default() }
+            Round { seconds: 2.0, tally, used: Used { server: used, ..Used::default() } }
         };
         Run {
             on: "kopeck",
@@ -228,6 +256,23 @@ mod tests {
         let [warning] = with(3, 97).try_into().unwrap();
         assert!(warning.starts_with("kopeck uniform, 1 connection: 3.0 % "), "{warning}");
         assert_eq!(with(0, 0), [""; 0]);
+    }
+
+    #[test]
+    fn what_others_and_a_host_took_is_warned_of() {
+        let with = |taken: [(f64, f64); 2]| {
+            let mut run = run(&[100, 100]);
+            for (round, (by_others, by_host)) in run.rounds.iter_mut().zip(taken) {
+                round.used.taken = Taken { by_others: Some(by_others), by_host: Some(by_host) };
+            }
+            run.warnings()
+        };
+        assert_eq!(with([(0.09, 0.01), (0.1, 0.02)]), [""; 0]);
+        let [others] = with([(0.43, 0.0), (0.05, 0.0)]).try_into().unwrap();
+        assert!(others.contains("other programs and the system's threads took 43 %"), "{others}");
+        let [host] = with([(0.0, 0.03), (0.0, 0.501)]).try_into().unwrap();
+        assert!(host.contains("the host of this virtual machine took 50 %"), "{host}");
+        assert_eq!(run(&[100]).warnings(), [""; 0], "what is not known is not warned of");
     }
 
     #[test]

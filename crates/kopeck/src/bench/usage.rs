@@ -116,6 +116,11 @@ fn processor(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis((user + system) * 1_000 / TICKS_PER_SECOND))
 }
 
+/// Time as the system counts it.
+pub(super) fn ticks(time: Duration) -> u64 {
+    (time.as_secs_f64() * TICKS_PER_SECOND as f64) as u64
+}
+
 fn field(text: &str, name: &str) -> Option<u64> {
     word(text, name)?.parse().ok()
 }

@@ -13,7 +13,7 @@ use crate::bench::asker::Asker;
 use crate::bench::book::Book;
 use crate::bench::document::{Document, Limit, Target};
 use crate::bench::home::Home;
-use crate::bench::load::{Load, Round};
+use crate::bench::load::{Load, Round, Used};
 use crate::bench::measure::run_of;
 use crate::bench::options::{Client, Targets};
 use crate::bench::requests::{Crowd, What, write_payment};
@@ -22,7 +22,6 @@ use crate::bench::scenario::uuid;
 use crate::bench::server::{Kind, Server};
 use crate::bench::table::whole;
 use crate::bench::turns::in_turn;
-use crate::bench::usage::Usage;
 
 /// How often a long history is asked for while others pay, a second.
 const PAGES_PER_SECOND: f64 = 20.0;
@@ -147,7 +146,7 @@ fn both(
     book.told.add(&paid.tally);
     let read = read.map_err(|_| anyhow::anyhow!("the reading thread panicked"))??;
     // What was used at the same time was used by both; it is told once.
-    Ok((paid, Round { server: Usage::default(), client: Usage::default(), ..read }))
+    Ok((paid, Round { used: Used::default(), ..read }))
 }
 
 /// The service is killed after full load, and started: how long until it acknowledges.
@@ -219,8 +218,7 @@ mod tests {
             let round = |pause| {
                 let pause = Duration::from_millis(pause);
                 let tally = Tally { counted, pause, ..Tally::new(Duration::ZERO) };
-                let unused = Usage::default();
-                Round { seconds: 1.0, tally, server: unused, client: unused }
+                Round { seconds: 1.0, tally, used: Used::default() }
             };
             Run {
                 on: "kopeck",
