@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::OpenError;
+use crate::connection::log_of;
 
 /// A data directory that is this process's alone, until it is dropped.
 pub(crate) struct Directory {
@@ -38,12 +39,22 @@ pub fn is_data_directory(path: &Path) -> bool {
     has_file(path) || path.join(LOCK).exists()
 }
 
+/// Whether the data file's name is a link, and what it leads to is not there.
+pub(crate) fn leads_nowhere(path: &Path) -> bool {
+    file(path).is_symlink() && !has_file(path)
+}
+
 /// A file that belongs to a data file which is not there: it was lost, or is still to come. Nor is one that is
 /// empty: SQLite would delete its log.
 pub(crate) fn leftover(path: &Path) -> io::Result<Option<PathBuf>> {
     let is_there = fs::metadata(file(path)).is_ok_and(|file| file.len() > 0);
     if is_there || !path.is_dir() {
         return Ok(None);
+    }
+    // Where the name is a link, its log is in another directory.
+    let log = log_of(&file(path));
+    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        return Ok(Some(log));
     }
     for entry in fs::read_dir(path)? {
         let entry = entry?.path();
