@@ -163,3 +163,37 @@ fn a_link_to_a_data_file_that_is_not_there_is_no_place_for_a_new_one() {
     store.close();
     assert!(file.metadata().unwrap().len() > 0);
 }
+
+#[test]
+fn a_second_process_is_kept_out_of_a_data_file_by_whichever_name() {
+    let engine = Engine::with_people(1);
+    let (dir, other, disk) =
+        (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let link = |to: &std::path::Path, dir: &TempDir| {
+        std::os::unix::fs::symlink(to, dir.path().join("kopeck.db")).unwrap();
+    };
+    link(&engine.dir().join("kopeck.db"), &dir);
+    let second = open(dir.path()).err().unwrap().to_string();
+    assert!(second.contains("in use by another kopeck process"), "{second}");
+    engine.deposit(2, 1).unwrap();
+    drop(engine);
+    // And by two links.
+    std::fs::remove_file(dir.path().join("kopeck.db")).unwrap();
+    let file = disk.path().join("book.db");
+    std::fs::write(&file, "").unwrap();
+    link(&file, &dir);
+    link(&file, &other);
+    let (first, _) = open(dir.path()).unwrap();
+    let second = open(other.path()).err().unwrap().to_string();
+    assert!(second.contains("in use by another kopeck process"), "{second}");
+    first.close();
+    let (second, recovered) = open(other.path()).unwrap();
+    assert!(!recovered.created);
+    second.close();
+    // Its lock may be the very one of the directory.
+    let inside = other.path().join("kopeck.sqlite");
+    std::fs::copy(&file, &inside).unwrap();
+    std::fs::remove_file(other.path().join("kopeck.db")).unwrap();
+    link(&inside, &other);
+    assert!(!open(other.path()).unwrap().1.created);
+}
