@@ -237,6 +237,18 @@ mod tests {
     }
 
     #[test]
+    fn every_commit_is_synced_and_no_checkpoint_is_made_unasked() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let file = dir.path().join("db");
+        File::create(&file).unwrap();
+        let connection = connect_to_write(&file).unwrap();
+        let is =
+            |name| -> i64 { connection.pragma_query_value(None, name, |row| row.get(0)).unwrap() };
+        // 2 is `full`: with 1, `normal`, the log is not synced by a commit.
+        assert_eq!((is("synchronous"), is("wal_autocheckpoint")), (2, 0));
+    }
+
+    #[test]
     fn batches_that_were_killed_beside_a_reader_are_not_taken_for_acknowledged_ones() {
         let (_dir, file, reader) = with_a_reader();
         for (acknowledged, killed) in [(2, 40), (2, 20), (2, 5), (2, 1)] {

@@ -2,7 +2,8 @@
 //!
 //! Never: what is in the files. Bounds: one process a directory, by locks that the kernel lets go
 //! of when the process ends, however it ends: one of the file `kopeck.lock`, one of the directory itself, for
-//! the file may be deleted, and whoever makes another would have another lock.
+//! the file may be deleted, and whoever makes another would have another lock. Where the data file's name is a link,
+//! one more beside the file itself, which other directories may lead to, or be the one that it is in.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -11,12 +12,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::OpenError;
+use crate::connection::log_of;
 
 /// A data directory that is this process's alone, until it is dropped.
 pub(crate) struct Directory {
     path: PathBuf,
-    /// The locks go with what is open: the directory, and the lock's file.
-    _locks: [File; 2],
+    /// The locks go with what is open: the directory, the lock's file, and that of a linked data file.
+    _locks: Vec<File>,
 }
 
 const FILE: &str = "kopeck.db";
@@ -38,12 +40,22 @@ pub fn is_data_directory(path: &Path) -> bool {
     has_file(path) || path.join(LOCK).exists()
 }
 
+/// Whether the data file's name is a link, and what it leads to is not there.
+pub(crate) fn leads_nowhere(path: &Path) -> bool {
+    file(path).is_symlink() && !has_file(path)
+}
+
 /// A file that belongs to a data file which is not there: it was lost, or is still to come. Nor is one that is
 /// empty: SQLite would delete its log.
 pub(crate) fn leftover(path: &Path) -> io::Result<Option<PathBuf>> {
     let is_there = fs::metadata(file(path)).is_ok_and(|file| file.len() > 0);
     if is_there || !path.is_dir() {
         return Ok(None);
+    }
+    // Where the name is a link, its log is in another directory.
+    let log = log_of(&file(path));
+    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        return Ok(Some(log));
     }
     for entry in fs::read_dir(path)? {
         let entry = entry?.path();
@@ -101,17 +113,18 @@ impl Directory {
             Ok(()) | Err(TryLockError::Error(_)) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(path.to_owned())),
         }
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join(LOCK))
-            .map_err(unusable)?;
-        match lock(&file, began) {
-            Ok(()) => Ok(Self { path: path.to_owned(), _locks: [itself, file] }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
-            Err(TryLockError::Error(error)) => Err(unusable(error)),
+        let mut locks = vec![itself];
+        for name in [Some(path.join(LOCK)), lock_of_linked(path)].into_iter().flatten() {
+            let mut options = File::options();
+            let options = options.create(true).truncate(false).write(true);
+            let file = options.open(name).map_err(unusable)?;
+            match lock(&file, began) {
+                Ok(()) => locks.push(file),
+                Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(path.to_owned())),
+                Err(TryLockError::Error(error)) => return Err(unusable(error)),
+            }
         }
+        Ok(Self { path: path.to_owned(), _locks: locks })
     }
 
     /// The data file.
@@ -129,6 +142,15 @@ impl Directory {
     pub(crate) fn sync(&self) -> Result<(), OpenError> {
         sync(&self.path).map_err(|error| OpenError::Unusable { path: self.path.clone(), error })
     }
+}
+
+/// The lock beside a data file whose name is a link, unless it is the directory's own. Of a file in another data
+/// directory, it is that directory's.
+fn lock_of_linked(path: &Path) -> Option<PathBuf> {
+    let file = file(path);
+    let itself = file.is_symlink().then(|| file.canonicalize().ok()).flatten()?;
+    let lock = itself.with_extension("lock");
+    (lock != path.canonicalize().ok()?.join(LOCK)).then_some(lock)
 }
 
 /// Waits for a process that is just ending, and not for another.

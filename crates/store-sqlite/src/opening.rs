@@ -149,6 +149,12 @@ pub enum OpenError {
          a backup into an empty directory; to begin anew on purpose, move that file away first"
     )]
     DataFileGone(PathBuf),
+    /// A new file would be made where the link to another one leads.
+    #[error(
+        "{0} is a link to a file that is not there, and a new book is not begun in its place: bring the file back, or \
+         the disk that it is on; to begin anew on purpose, remove the link"
+    )]
+    LinkLeadsNowhere(PathBuf),
     /// The log lost what was acknowledged.
     #[error(
         "{0}; restore a backup, or keep what stands before the damage: `sqlite3 kopeck.db 'PRAGMA \

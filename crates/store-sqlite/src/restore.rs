@@ -78,7 +78,8 @@ fn fill(
 /// refusals that the backup does not know of.
 fn left_over(file: &Path) -> Result<Option<PathBuf>, CopyError> {
     let beside = BESIDE.map(|ending| beside(file, ending));
-    let found = [file.to_owned()].into_iter().chain(beside).find(|it| it.exists());
+    let found =
+        [file.to_owned()].into_iter().chain(beside).find(|it| it.exists() || it.is_symlink());
     if found.is_some() {
         return Ok(found);
     }

@@ -70,6 +70,9 @@ impl SqliteStore {
         if let Some(leftover) = directory::leftover(&options.dir).map_err(unusable)? {
             return Err(OpenError::DataFileGone(leftover));
         }
+        if directory::leads_nowhere(&options.dir) {
+            return Err(OpenError::LinkLeadsNowhere(file));
+        }
         connection::inspect_log(&file)?;
         connection::make_durable(&file)?;
         connection::make_file(&file)?;

@@ -1,5 +1,6 @@
 //! A damaged record is named at the start, or when it is read, and never served.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -233,6 +234,25 @@ fn damage_log(log: &Path) -> Vec<u8> {
     bytes[before.len() / 2] ^= 1;
     std::fs::write(log, bytes).unwrap();
     before
+}
+
+/// What a killed process wrote may be in the system's memory only.
+#[test]
+fn a_start_writes_the_log_once_more() {
+    let engine = Engine::with_people(2);
+    let crashed = crashed(&engine);
+    // Somebody who reads keeps it from being emptied, which would write to it too.
+    let reader = connect(crashed.path());
+    reader.execute_batch("BEGIN; SELECT count(*) FROM transfer").unwrap();
+    let log = crashed.path().join("kopeck.db-wal");
+    let before = std::fs::read(&log).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    File::options().write(true).open(&log).unwrap().set_modified(long_ago).unwrap();
+    let (_store, recovered) = crate::support::open(crashed.path()).unwrap();
+    assert_eq!(recovered.operations, 5);
+    assert!(std::fs::metadata(&log).unwrap().modified().unwrap() > long_ago);
+    assert!(std::fs::read(&log).unwrap() == before);
+    drop(reader);
 }
 
 #[test]

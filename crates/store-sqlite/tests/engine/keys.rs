@@ -1,11 +1,11 @@
 //! A keyed operation takes effect at most once, and is answered alike every time.
 
 use ledger::{
-    ExternalId, IdempotencyKey, Ledger, OperationKind, People, Rejection, Role, SignUpRefusal,
-    Submission,
+    Batch, BatchKey, BatchMode, ExternalId, Hash, IdempotencyKey, Ledger, OperationKind, People,
+    Rejection, Role, SignUpRefusal, Submission,
 };
 
-use crate::support::{DAY, Engine, connect, keyed, new_user, submission, wait};
+use crate::support::{DAY, Engine, connect, keyed, new_user, submission, wait, wallet};
 
 fn ten(to: u64) -> Submission {
     submission(OperationKind::Transfer, 2, to, 10)
@@ -193,19 +193,37 @@ fn settled(engine: Engine) -> Engine {
     engine
 }
 
+/// A refusal, and a batch of one, each under a key. Whether both had been decided before.
+fn refused_before(engine: &Engine) -> bool {
+    let refused = engine.submit(keyed(ten(9), "refused"));
+    assert_eq!(refused.decision, Err(Rejection::WalletNotFound));
+    let key = IdempotencyKey::parse("whole").unwrap();
+    let key = Some(BatchKey { wallet: wallet(2), key, fingerprint: Hash::default() });
+    let batch = Batch { mode: BatchMode::Independent, submissions: vec![ten(9)], key };
+    let batch = wait(engine.store.submit_batch(batch)).unwrap();
+    assert_eq!(batch.decision.unwrap()[0].decision, refused.decision);
+    assert_eq!(batch.replayed, refused.replayed);
+    batch.replayed
+}
+
+/// One by one, and many at once, which are looked at ahead.
 fn check_all_known(engine: &Engine, count: usize) {
-    for number in (0..count).step_by(997).chain([count - 1]) {
-        let again = engine.submit(one(number));
+    let numbers = || (0..count).step_by(997).chain([count - 1]);
+    let at_once = wait(engine.store.submit(numbers().map(one).collect())).unwrap();
+    let one_by_one = numbers().map(|number| engine.submit(one(number)));
+    for (again, number) in at_once.into_iter().chain(one_by_one).zip(numbers().chain(numbers())) {
         assert!(again.replayed, "k{number}");
         let operation = again.decision.unwrap().id.get();
         assert_eq!(operation, number as u64 + 1);
     }
+    assert!(refused_before(engine));
     assert!(!engine.submit(one(count)).replayed, "a new key is new");
 }
 
 #[test]
 fn keys_that_went_to_files_are_known_there_and_after_a_restart_without_the_files() {
     let engine = Engine::with_people(1);
+    assert!(!refused_before(&engine));
     many(&engine, 0..MANY_MERGED);
     // The last table may still be being written.
     while run_files(&engine).is_empty() {

@@ -1,7 +1,9 @@
 //! What a start accepts and what it refuses, with a sentence that says what to do.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
-use store_sqlite::{Check, Unwatched, check};
+use store_sqlite::{Check, CopyError, Restore, Unwatched, Watch, check, restore};
 use tempfile::TempDir;
 
 use crate::support::{Engine, connect, open, open_in};
@@ -128,4 +130,70 @@ fn a_data_file_that_is_gone_is_not_made_anew_beside_what_belongs_to_it() {
         assert!(error.contains("there is no data file here") && error.contains(name), "{error}");
         assert_eq!(std::fs::read(&left).unwrap(), b"something", "it was left as it is");
     }
+}
+
+/// Such as a file on a disk that is not mounted.
+#[test]
+fn a_link_to_a_data_file_that_is_not_there_is_no_place_for_a_new_one() {
+    let (dir, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (link, file) = (dir.path().join("kopeck.db"), disk.path().join("book.db"));
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let error = open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("is a link to a file that is not there"), "{error}");
+    assert!(!file.exists(), "another book was begun");
+    // Nor for a restored one, which does not replace a name that is taken.
+    let unwatched: Arc<dyn Watch> = Arc::new(Unwatched);
+    let backup = Engine::with_people(1);
+    backup.store.close();
+    let from = backup.dir().join("kopeck.db");
+    let wanted = Restore { file: &from, data: dir.path(), keep_sessions: false };
+    let error = restore(&wanted, &unwatched).unwrap_err();
+    assert!(matches!(error, CopyError::HasData(_)), "{error}");
+    // An empty one is as good as none where there is a log beside it, which SQLite would delete.
+    let log = disk.path().join("book.db-wal");
+    std::fs::write(&file, "").unwrap();
+    std::fs::write(&log, "something").unwrap();
+    let error = open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("there is no data file here"), "{error}");
+    assert_eq!(std::fs::read(&log).unwrap(), b"something", "it was left as it is");
+    // Whoever wants a new book there says so by an empty file.
+    std::fs::remove_file(&log).unwrap();
+    let (store, recovered) = open(dir.path()).unwrap();
+    assert!(recovered.created);
+    store.close();
+    assert!(file.metadata().unwrap().len() > 0);
+}
+
+#[test]
+fn a_second_process_is_kept_out_of_a_data_file_by_whichever_name() {
+    let engine = Engine::with_people(1);
+    let (dir, other, disk) =
+        (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let link = |to: &std::path::Path, dir: &TempDir| {
+        std::os::unix::fs::symlink(to, dir.path().join("kopeck.db")).unwrap();
+    };
+    link(&engine.dir().join("kopeck.db"), &dir);
+    let second = open(dir.path()).err().unwrap().to_string();
+    assert!(second.contains("in use by another kopeck process"), "{second}");
+    engine.deposit(2, 1).unwrap();
+    drop(engine);
+    // And by two links.
+    std::fs::remove_file(dir.path().join("kopeck.db")).unwrap();
+    let file = disk.path().join("book.db");
+    std::fs::write(&file, "").unwrap();
+    link(&file, &dir);
+    link(&file, &other);
+    let (first, _) = open(dir.path()).unwrap();
+    let second = open(other.path()).err().unwrap().to_string();
+    assert!(second.contains("in use by another kopeck process"), "{second}");
+    first.close();
+    let (second, recovered) = open(other.path()).unwrap();
+    assert!(!recovered.created);
+    second.close();
+    // Its lock may be the very one of the directory.
+    let inside = other.path().join("kopeck.sqlite");
+    std::fs::copy(&file, &inside).unwrap();
+    std::fs::remove_file(other.path().join("kopeck.db")).unwrap();
+    link(&inside, &other);
+    assert!(!open(other.path()).unwrap().1.created);
 }
