@@ -94,6 +94,35 @@ async fn a_form_that_the_service_could_not_take_keeps_its_key() {
     }
 }
 
+/// Under a key that is forgotten, it would be paid again.
+#[tokio::test]
+async fn a_form_that_is_older_than_keys_are_remembered_is_not_sent() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let home = page(&anna.client, "/").await;
+    let key = hidden(&home, "key");
+    let (made, random) = key.strip_prefix("form-").unwrap().split_once('-').unwrap();
+    let made: u64 = made.parse().unwrap();
+    let of_age = |seconds: u64| home.replace(&key, &format!("form-{}-{random}", made - seconds));
+    let typed = [("to", "1"), ("amount", "7"), ("details", "tea")];
+    let (day, hour) = (24 * 60 * 60, 60 * 60);
+    let old = of_age(day);
+    let without_token = old.replace(&hidden(&home, "form_token"), "0");
+    for page in [&old, &without_token, &home.replace(&key, &format!("form-{random}"))] {
+        let answer = send(&anna.client, "/send", page, &typed).await;
+        assert_eq!(answer.status, 403, "{}", answer.text);
+        assert!(answer.text.contains("look at the history"), "{}", answer.text);
+        assert!(answer.text.contains("value=\"tea\"") && !answer.text.contains("paid once"));
+        assert_eq!(anna.client.balance().await, "100.00");
+        assert!(!answer.text.contains(&random), "another key");
+    }
+    let answer = send(&anna.client, "/send", &old, &typed).await;
+    for page in [&answer.text, &answer.text, &of_age(day - hour)] {
+        assert_eq!(send(&anna.client, "/send", page, &typed).await.status, 303);
+    }
+    assert_eq!(anna.client.balance().await, "86.00");
+}
+
 #[tokio::test]
 async fn only_the_bank_pays_in_by_a_page() {
     let service = Service::start();
