@@ -123,6 +123,22 @@ async fn a_form_that_is_older_than_keys_are_remembered_is_not_sent() {
     assert_eq!(anna.client.balance().await, "86.00");
 }
 
+/// The form is gone, and with it its key: who fills in another one must know that the first try may have been done.
+#[tokio::test]
+async fn who_is_logged_out_is_sent_to_the_history() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let home = page(&anna.client, "/").await;
+    let typed = [("to", "1"), ("amount", "7")];
+    assert_eq!(send(&anna.client, "/send", &home, &typed).await.status, 303);
+    anna.client.send(anna.client.request("POST", "/api/logout")).await.expect_ok();
+    let answer = send(&anna.client, "/send", &home, &typed).await;
+    assert_eq!(answer.status, 401, "{}", answer.text);
+    assert!(answer.text.contains("your history will show"), "{}", answer.text);
+    anna.client.log_in(&anna.email).await;
+    assert_eq!(anna.client.balance().await, "93.00");
+}
+
 #[tokio::test]
 async fn only_the_bank_pays_in_by_a_page() {
     let service = Service::start();
