@@ -114,13 +114,36 @@ async fn a_form_that_is_older_than_keys_are_remembered_is_not_sent() {
         assert!(answer.text.contains("look at the history"), "{}", answer.text);
         assert!(answer.text.contains("value=\"tea\"") && !answer.text.contains("paid once"));
         assert_eq!(anna.client.balance().await, "100.00");
-        assert!(!answer.text.contains(&random), "another key");
+        assert!(!answer.text.contains(random), "another key");
     }
     let answer = send(&anna.client, "/send", &old, &typed).await;
     for page in [&answer.text, &answer.text, &of_age(day - hour)] {
         assert_eq!(send(&anna.client, "/send", page, &typed).await.status, 303);
     }
     assert_eq!(anna.client.balance().await, "86.00");
+}
+
+/// Sent again under its key, a sign-up whose answer was lost logs in; one that is refused for good is asked for anew.
+#[tokio::test]
+async fn a_sign_up_that_is_not_settled_keeps_its_key() {
+    let service = Service::start();
+    service.sign_up("anna").await;
+    let client = service.client();
+    let first = page(&client, "/signup").await;
+    let key = hidden(&first, "key");
+    let typed = |email, password| [("name", "b"), ("email", email), ("password", password)];
+    let short = send(&client, "/signup", &first, &typed("b@example.org", "short")).await;
+    let stale = first.replace(&hidden(&first, "form_token"), "0");
+    let stale = send(&client, "/signup", &stale, &typed("b@example.org", PASSWORD)).await;
+    assert_eq!((short.status, stale.status), (422, 403));
+    for answer in [short, stale] {
+        assert_eq!(hidden(&answer.text, "key"), key);
+    }
+    let taken = send(&client, "/signup", &first, &typed("anna@example.org", PASSWORD)).await;
+    assert_eq!(taken.status, 409, "{}", taken.text);
+    assert_ne!(hidden(&taken.text, "key"), key);
+    let done = send(&client, "/signup", &taken.text, &typed("b@example.org", PASSWORD)).await;
+    assert_eq!(done.status, 303, "{}", done.text);
 }
 
 /// The form is gone, and with it its key: who fills in another one must know that the first try may have been done.
