@@ -43,9 +43,10 @@ error-closing = The service is restarting. Nothing was done; please try again in
 error-outcome_unknown = We don’t know yet whether it went through. Press the button again without changing anything: it will be done once only, whatever happened.
 error-unreadable = Your wallet can’t be read just now. Nothing was changed; please try again later.
 error-internal = Something broke on our side. Please try again later.
-error-log_in_first = Please log in first. Nothing was sent this time.
+error-log_in_first = Please log in first. Nothing was sent this time; whether it was sent before, your history will show.
 error-other_wallet = Another wallet is open in this browser now, so nothing was sent this time. To go on with this one, fill the form in again.
 error-stale_payment = This page was open for too long. Look it over and press the button again. That is safe: it will be paid once only, even if it was sent before.
+error-old_form = This page was open for very long, so nothing was sent this time. It may have been sent before: look at the history. If you still want to send this, press the button again.
 error-stale_form = This page was open for too long, so nothing was sent. Look it over and press the button again.
 
 ## Whole pages

@@ -69,7 +69,8 @@ async fn kept(State(files): State<Files>, request: Request, next: Next) -> Respo
     };
     {
         let mut files = files.lock();
-        if files.len() < FILES_MAX {
+        // Escapes are other ways to write a file's path, as many as somebody likes.
+        if files.len() < FILES_MAX && !path.contains('%') {
             files.insert(path, (parts.headers.clone(), file.clone()));
         }
     }
@@ -89,4 +90,35 @@ fn with_own_page(response: Response) -> Response {
         return ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE)).into_response();
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tower_service::Service;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_kept_however_many_ways_there_are_to_write_its_path() {
+        let files = Files::default();
+        let mut router: Router = Router::new()
+            .route("/docs/{*rest}", get(async || "a file"))
+            .layer(from_fn_with_state(files.clone(), kept));
+        let mut ask = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let Ok(response) = router.call(request).await;
+            assert_eq!(read_whole(response.into_body()).await.unwrap(), "a file");
+        };
+        let name = "an-index-of-the-files";
+        for (at, char) in name.char_indices() {
+            let (before, after) = (&name[..at], &name[at + 1..]);
+            ask(&format!("/docs/{before}%{:02x}{after}", char as u32)).await;
+        }
+        let path = format!("/docs/{name}");
+        for _ in 0..2 {
+            ask(&path).await;
+            assert_eq!(files.lock().keys().collect::<Vec<_>>(), [&path]);
+        }
+    }
 }

@@ -6,6 +6,9 @@
 //! for: an earlier try of the same form may have been done without anybody being told, and with a
 //! fresh key it would be paid twice. Keys are the payer's own, so keeping one harms nobody else.
 //!
+//! A key is not remembered for ever. A form that is as old comes back with a fresh one, and is said to have been sent
+//! before, perhaps.
+//!
 //! A form says whose wallet it was made for. Who logs in to another one in another tab has a key of
 //! their own under the same name, so it would be paid twice, and from a wallet that nobody meant.
 //!
@@ -213,6 +216,7 @@ mod tests {
             "amount_missing",
             "stale_form",
             "stale_payment",
+            "old_form",
             "other_wallet",
         ];
         for code in Rejection::ALL.iter().map(|rejection| rejection.code()).chain(own) {

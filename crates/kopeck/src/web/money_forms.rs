@@ -17,8 +17,9 @@ use super::home::{self, HomeQuery};
 use super::language::Language;
 use super::money_form::{MoneyForm, MoneyInput, Refusal};
 use super::visit::Visit;
-use super::{account, amount_field, errors};
+use super::{account, amount_field, errors, form_key};
 use crate::auth::Caller;
+use crate::clock;
 use crate::money::{MoneyError, Order};
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -47,6 +48,12 @@ async fn submit(state: &AppState, visit: &Visit, sent: Sent, source: Source) -> 
     let Some(caller) = &visit.caller else { return account::log_in_first(visit) };
     if typed.is_of_another(caller.user.wallet) {
         return again(state, visit, caller, MoneyForm::of_another(), StatusCode::FORBIDDEN).await;
+    }
+    let window = state.config.idempotency_window_hours;
+    if typed.key().is_some_and(|key| form_key::is_too_old(&key, clock::now(), window)) {
+        // What was done under its key may be forgotten: it would be done again.
+        let form = MoneyForm::anew(typed, vec![(None, "old_form")]);
+        return again(state, visit, caller, form, StatusCode::FORBIDDEN).await;
     }
     let key = match typed.key() {
         Some(key) if visit.verify_token(&typed.form_token) => key,

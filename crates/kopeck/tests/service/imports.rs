@@ -344,6 +344,32 @@ async fn a_body_that_breaks_off_does_what_was_whole() {
     assert_eq!(boris.client.balance().await, "1.00");
 }
 
+/// Broken off on the way there, while the way back stands: so the service goes on, and says it.
+#[tokio::test]
+async fn a_last_line_without_its_end_is_not_done_when_the_body_breaks_off() {
+    let service = Service::start();
+    let cookie = session_cookie(&service).await;
+    let bank = service.bank().await;
+    bank.deposit(2, "100").await.expect_ok();
+    let (first, last) = (pay(1, "1"), pay(1, "2"));
+    let lines = format!("{first}{}", last.trim_end());
+    let head = format!(
+        "POST {BATCH} HTTP/1.1\r\nhost: x\r\ncookie: {cookie}\r\ncontent-type: {LINES}\r\n\
+         transfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+    );
+    let address = service.url().strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let text = format!("{head}{:x}\r\n{lines}\r\n", lines.len());
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer.matches("\"status\":\"OK\"").count(), 1, "{answer}");
+    let ended = r#"{"index":1,"status":"ended","code":"malformed_request""#;
+    assert!(answer.contains(ended), "{answer}");
+    assert_eq!(bank.balance().await, "-99.00");
+}
+
 /// A client that sends and never reads is held up, costs little memory, and is let go.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_is_held_up_and_let_go() {

@@ -171,3 +171,19 @@ async fn a_sign_up_sent_twice_makes_one_user_who_is_logged_in() {
         assert_eq!(is_replayed(&answer), replayed);
     }
 }
+
+/// The later one finds out when its password is hashed already, and is answered as the first.
+#[tokio::test]
+async fn a_sign_up_sent_twice_at_once_makes_one_user_too() {
+    let service = Service::start();
+    let anna = json!({"name": "Anna", "email": "anna@example.org", "password": PASSWORD});
+    let (one, other) = (service.client(), service.client());
+    let (first, second) = tokio::join!(
+        keyed(&one, "/api/signup", "s1", &anna),
+        keyed(&other, "/api/signup", "s1", &anna)
+    );
+    let (first, second) = (first.expect_ok(), second.expect_ok());
+    assert_eq!(first.text, second.text);
+    assert!(is_replayed(&first) != is_replayed(&second));
+    assert_eq!((one.balance().await, other.balance().await), ("0.00".into(), "0.00".into()));
+}

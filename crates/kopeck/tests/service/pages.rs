@@ -94,6 +94,74 @@ async fn a_form_that_the_service_could_not_take_keeps_its_key() {
     }
 }
 
+/// Under a key that is forgotten, it would be paid again.
+#[tokio::test]
+async fn a_form_that_is_older_than_keys_are_remembered_is_not_sent() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let home = page(&anna.client, "/").await;
+    let key = hidden(&home, "key");
+    let (made, random) = key.strip_prefix("form-").unwrap().split_once('-').unwrap();
+    let made: u64 = made.parse().unwrap();
+    let of_age = |seconds: u64| home.replace(&key, &format!("form-{}-{random}", made - seconds));
+    let typed = [("to", "1"), ("amount", "7"), ("details", "tea")];
+    let (day, hour) = (24 * 60 * 60, 60 * 60);
+    let old = of_age(day);
+    let without_token = old.replace(&hidden(&home, "form_token"), "0");
+    for page in [&old, &without_token, &home.replace(&key, &format!("form-{random}"))] {
+        let answer = send(&anna.client, "/send", page, &typed).await;
+        assert_eq!(answer.status, 403, "{}", answer.text);
+        assert!(answer.text.contains("look at the history"), "{}", answer.text);
+        assert!(answer.text.contains("value=\"tea\"") && !answer.text.contains("paid once"));
+        assert_eq!(anna.client.balance().await, "100.00");
+        assert!(!answer.text.contains(random), "another key");
+    }
+    let answer = send(&anna.client, "/send", &old, &typed).await;
+    for page in [&answer.text, &answer.text, &of_age(day - hour)] {
+        assert_eq!(send(&anna.client, "/send", page, &typed).await.status, 303);
+    }
+    assert_eq!(anna.client.balance().await, "86.00");
+}
+
+/// Sent again under its key, a sign-up whose answer was lost logs in; one that is refused for good is asked for anew.
+#[tokio::test]
+async fn a_sign_up_that_is_not_settled_keeps_its_key() {
+    let service = Service::start();
+    service.sign_up("anna").await;
+    let client = service.client();
+    let first = page(&client, "/signup").await;
+    let key = hidden(&first, "key");
+    let typed = |email, password| [("name", "b"), ("email", email), ("password", password)];
+    let short = send(&client, "/signup", &first, &typed("b@example.org", "short")).await;
+    let stale = first.replace(&hidden(&first, "form_token"), "0");
+    let stale = send(&client, "/signup", &stale, &typed("b@example.org", PASSWORD)).await;
+    assert_eq!((short.status, stale.status), (422, 403));
+    for answer in [short, stale] {
+        assert_eq!(hidden(&answer.text, "key"), key);
+    }
+    let taken = send(&client, "/signup", &first, &typed("anna@example.org", PASSWORD)).await;
+    assert_eq!(taken.status, 409, "{}", taken.text);
+    assert_ne!(hidden(&taken.text, "key"), key);
+    let done = send(&client, "/signup", &taken.text, &typed("b@example.org", PASSWORD)).await;
+    assert_eq!(done.status, 303, "{}", done.text);
+}
+
+/// The form is gone, and with it its key: who fills in another one must know that the first try may have been done.
+#[tokio::test]
+async fn who_is_logged_out_is_sent_to_the_history() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let home = page(&anna.client, "/").await;
+    let typed = [("to", "1"), ("amount", "7")];
+    assert_eq!(send(&anna.client, "/send", &home, &typed).await.status, 303);
+    anna.client.send(anna.client.request("POST", "/api/logout")).await.expect_ok();
+    let answer = send(&anna.client, "/send", &home, &typed).await;
+    assert_eq!(answer.status, 401, "{}", answer.text);
+    assert!(answer.text.contains("your history will show"), "{}", answer.text);
+    anna.client.log_in(&anna.email).await;
+    assert_eq!(anna.client.balance().await, "93.00");
+}
+
 #[tokio::test]
 async fn only_the_bank_pays_in_by_a_page() {
     let service = Service::start();
