@@ -3,6 +3,7 @@
 //! Every page that is come by is looked over ([`Browser::inspect`]): it does not scroll sideways,
 //! the console is quiet, no other host is asked. `SCREENSHOTS=folder` keeps their pictures.
 
+mod balances;
 mod driver;
 mod forms;
 
