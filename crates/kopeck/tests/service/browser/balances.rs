@@ -34,5 +34,10 @@ async fn shown_whole(device: Device, words: Words) {
     }
     assert_eq!(browser.text("#balance").await.matches('9').count(), 15);
     browser.inspect("bank-greatest").await;
+    browser.fill("#to", &person.wallet.to_string()).await;
+    browser.fill("#amount", "1").await;
+    browser.click(SUBMIT).await;
+    let error = browser.text("#amount-error").await;
+    assert!(error.contains(words.one_of_two), "it may be the bank's own: {error}");
     browser.close().await;
 }
