@@ -171,17 +171,17 @@ fn gauges(store: &SqliteStore, key_window: Duration) -> Vec<Asked> {
     vec![
         Asked {
             name: "queue_operations",
-            help: "Operations that wait for the ledger",
+            help: "Operations that wait for the ledger.",
             read: Box::new(move || queue.queue_depth() as u64),
         },
         Asked {
             name: "idempotency_keys_in_files",
-            help: "Idempotency keys that are remembered, but for the newest, which are in memory",
+            help: "Idempotency keys that are remembered, but for the newest, which are in memory.",
             read: Box::new(move || keys.keys_in_files()),
         },
         Asked {
             name: "idempotency_window_seconds",
-            help: "How long an idempotency key is remembered, at least",
+            help: "How long an idempotency key is remembered, at least.",
             read: Box::new(move || key_window.as_secs()),
         },
     ]
