@@ -216,9 +216,9 @@ fn wallet_page(
 /// The further class of a balance, by which it stays on its line.
 fn balance_size(balance: &str) -> &'static str {
     match balance.chars().count() {
-        ..=BALANCE_CHARS_SHORT => "",
-        ..=BALANCE_CHARS_LONG => " balance-long",
-        _ => " balance-longest",
+        longest if longest > BALANCE_CHARS_LONG => " balance-longest",
+        long if long > BALANCE_CHARS_SHORT => " balance-long",
+        _ => "",
     }
 }
 
