@@ -42,17 +42,23 @@ pub(crate) async fn ensure(
     }
 }
 
+/// Whether a bank can be made of this: its address, as it is kept and as it is compared.
+pub(crate) fn check(environment: &BankEnvironment) -> anyhow::Result<(String, String)> {
+    let email = environment.email.as_deref().unwrap_or(EMAIL_DEFAULT);
+    let email = parse_email(email).context("BANK_EMAIL")?;
+    if let Some(password) = &environment.password {
+        check_password(password).context("BANK_PASS")?;
+    }
+    Ok(email)
+}
+
 async fn make(
     people: &dyn People,
     passwords: &Passwords,
     environment: BankEnvironment,
 ) -> anyhow::Result<Option<Made>> {
-    let email = environment.email.as_deref().unwrap_or(EMAIL_DEFAULT);
-    let (email, email_key) = parse_email(email).context("BANK_EMAIL")?;
+    let (email, email_key) = check(&environment)?;
     let given = environment.password;
-    if let Some(password) = &given {
-        check_password(password).context("BANK_PASS")?;
-    }
     let made = given.is_none();
     let password = given.map_or_else(generate, Ok)?;
     let password_hash = passwords.hash(password.clone(), HERE).await?;

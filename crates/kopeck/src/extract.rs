@@ -42,6 +42,6 @@ impl FromRequestParts<AppState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let MaybeCaller(caller) = MaybeCaller::from_request_parts(parts, state).await?;
-        caller.ok_or_else(|| Problem::new(Code::NotLoggedIn))
+        caller.ok_or_else(Problem::not_logged_in)
     }
 }

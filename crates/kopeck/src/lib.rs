@@ -121,9 +121,11 @@ async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     let bank = BankEnvironment::read()?;
     let listen = options.listen;
     let cannot_listen = || format!("cannot listen on {listen}");
-    // A first start that cannot listen leaves no data file, of this currency for ever. Where there is one, another
-    // process may have it and the address, and that is said first.
+    // A first start that cannot listen, or whose bank cannot be made, leaves no data file, of this currency for ever.
+    // Where there is one, another process may have it and the address, and that is said first; and what the
+    // environment says of the bank does not count any more.
     if !store_sqlite::has_data_file(&options.place.directory.data) {
+        bank::check(&bank)?;
         drop(server::bind(listen).with_context(cannot_listen)?);
     }
     let metrics = Arc::new(Metrics::new());
@@ -169,17 +171,17 @@ fn gauges(store: &SqliteStore, key_window: Duration) -> Vec<Asked> {
     vec![
         Asked {
             name: "queue_operations",
-            help: "Operations that wait for the ledger",
+            help: "Operations that wait for the ledger.",
             read: Box::new(move || queue.queue_depth() as u64),
         },
         Asked {
             name: "idempotency_keys_in_files",
-            help: "Idempotency keys that are remembered, but for the newest, which are in memory",
+            help: "Idempotency keys that are remembered, but for the newest, which are in memory.",
             read: Box::new(move || keys.keys_in_files()),
         },
         Asked {
             name: "idempotency_window_seconds",
-            help: "How long an idempotency key is remembered, at least",
+            help: "How long an idempotency key is remembered, at least.",
             read: Box::new(move || key_window.as_secs()),
         },
     ]

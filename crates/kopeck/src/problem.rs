@@ -235,6 +235,13 @@ impl Problem {
         }))
     }
 
+    /// Nobody is logged in, or nobody any more.
+    pub(crate) fn not_logged_in() -> Self {
+        Self::new(Code::NotLoggedIn).detail(
+            "there is no session, or it has ended: log in with `POST /api/login`, and send the cookie that it sets",
+        )
+    }
+
     /// There is too much to do of what the detail says; soon there may be less.
     pub(crate) fn overloaded(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::Overloaded).detail(detail).retry_after(OVERLOADED_RETRY_AFTER)

@@ -119,9 +119,7 @@ fn check_place(backup: &Backup<'_>) -> Result<(), CopyError> {
         Ok(_) if !replace => return Err(CopyError::Exists(file.to_owned())),
         _ => {}
     }
-    if !directory::has_file(data) {
-        return Err(CopyError::NotThere(directory::file(data)));
-    }
+    directory::ensure_file(data, || CopyError::NotThere(directory::file(data)))?;
     let real = |path: &Path| path.canonicalize().map_err(CopyError::io(path));
     let folder = real(copy::folder(file))?;
     if folder.starts_with(real(data)?) || directory::is_data_directory(&folder) {

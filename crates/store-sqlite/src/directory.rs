@@ -34,6 +34,18 @@ pub fn has_file(path: &Path) -> bool {
     file(path).exists()
 }
 
+/// Refuses a directory without a data file, as `not_there` says it. One that may not be looked into may well have one.
+pub(crate) fn ensure_file<E: From<OpenError>>(
+    path: &Path,
+    not_there: impl FnOnce() -> E,
+) -> Result<(), E> {
+    match file(path).try_exists() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(not_there()),
+        Err(error) => Err(OpenError::Unusable { path: path.to_owned(), error }.into()),
+    }
+}
+
 /// Whether a directory is one of kopeck's, in use or not: nothing else may be written there.
 #[must_use]
 pub fn is_data_directory(path: &Path) -> bool {

@@ -76,9 +76,7 @@ pub struct Export {
 impl Export {
     /// Opens the data file of a directory, on which an engine may be running.
     pub fn open(data: &Path) -> Result<Self, ExportError> {
-        if !directory::has_file(data) {
-            return Err(OpenError::NotThere(data.to_owned()).into());
-        }
+        directory::ensure_file(data, || OpenError::NotThere(data.to_owned()))?;
         inspect_log_at_rest(data)?;
         let file = directory::file(data);
         let connection = connect_to_read(&file)?;

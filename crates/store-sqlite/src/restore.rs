@@ -35,7 +35,7 @@ pub fn restore(restore: &Restore<'_>, watch: &Arc<dyn Watch>) -> Result<Done, Co
 
 fn make(restore: &Restore<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyError> {
     let began = Instant::now();
-    if !restore.file.is_file() {
+    if !restore.file.try_exists().map_err(CopyError::io(restore.file))? || !restore.file.is_file() {
         return Err(CopyError::NotThere(restore.file.to_owned()));
     }
     let was_there = restore.data.exists();

@@ -61,8 +61,8 @@ impl SqliteStore {
     /// Blocks; returns when the engine is ready to serve.
     pub fn open(options: Options) -> Result<(Self, Recovered), OpenError> {
         let began = Instant::now();
-        if options.currency.is_none() && !directory::has_file(&options.dir) {
-            return Err(OpenError::NotThere(options.dir));
+        if options.currency.is_none() {
+            directory::ensure_file(&options.dir, || OpenError::NotThere(options.dir.clone()))?;
         }
         let directory = Directory::open(&options.dir)?;
         let file = directory.file();

@@ -22,7 +22,7 @@ error-wallet_missing = Enter a wallet number.
 error-amount_missing = Enter an amount.
 error-bank_must_deposit = The bank does not send money: it pays into a wallet.
 error-insufficient_funds = You don’t have that much: the balance is { $balance }.
-error-balance_limit = The recipient’s wallet can’t hold that much.
+error-balance_limit = That is too much: the balance of one of the two wallets would pass its limit.
 
 ## Accounts
 error-name_malformed = Enter your name: at most { $max } characters.

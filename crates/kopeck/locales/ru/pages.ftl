@@ -24,7 +24,7 @@ landing-exact = Каждый платёж виден в истории вмес�
 
 ## Регистрация, вход, выход
 sign-up-title = Открыть кошелёк
-sign-up-lead = Это полминуты. Номер кошелька появится сразу.
+sign-up-lead = Это займёт полминуты. Номер кошелька появится сразу.
 sign-up-submit = Открыть кошелёк
 sign-up-other = Кошелёк уже есть?
 log-in-title = Вход
@@ -50,30 +50,30 @@ balance = Баланс
 wallet-number = Номер кошелька
 wallet-number-hint = Назовите его тем, кто вам платит.
 bank = Банк
-bank-balance-hint = Минус здесь — это правильно: { $amount } из внесённых вами денег сейчас в кошельках людей.
+bank-balance-hint = Минус здесь — это правильно: { $amount } из внесённых вами денег сейчас на кошельках людей.
 bank-balance-hint-none = Баланс уйдёт в минус на сумму, которую вы внесёте. Для банка минус — это правильно.
 send-title = Перевести деньги
 send-submit = Перевести
 deposit-title = Пополнить кошелёк
-deposit-lead = Деньги, поступившие извне, — в кошелёк человека.
+deposit-lead = Деньги, поступившие извне, зачисляются на кошелёк человека.
 deposit-submit = Пополнить
 field-to = Номер кошелька получателя
 field-to-deposit = Номер кошелька
 field-amount = Сумма, { $currency }
 field-details = Сообщение
 optional = необязательно
-sent = Переведено { $amount } в кошелёк { $wallet }. Баланс { $balance }.
+sent = Переведено { $amount } на кошелёк { $wallet }. Баланс { $balance }.
 paid-in = Кошелёк { $wallet } пополнен на { $amount }.
 
 ## История
 history-title = История
-history-zone = Время: { $zone }.
+history-zone = Часовой пояс: { $zone }.
 history-what = Операция
 history-amount = Сумма
 history-balance = Баланс
 history-balance-after = Баланс после
-entry-in = Из кошелька { $wallet }
-entry-out = В кошелёк { $wallet }
+entry-in = С кошелька { $wallet }
+entry-out = На кошелёк { $wallet }
 entry-deposit = Пополнение от банка
 entry-deposit-made = Пополнение кошелька { $wallet }
 history-empty-title = Пока ничего нет

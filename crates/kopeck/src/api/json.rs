@@ -113,11 +113,22 @@ fn explain<'b, T: Deserialize<'b>>(
     let mut reader = serde_json::Deserializer::from_str(text);
     let field = serde_path_to_error::deserialize::<_, T>(&mut reader).err();
     let field = field.map(|error| error.path().to_string()).unwrap_or_default();
-    let expected = variants(&error.to_string());
+    let message = error.to_string();
+    let expected = variants(&message).or_else(|| kind(&message).map(str::to_owned));
     wrong_type(
         short(&field),
         expected.as_deref().unwrap_or("a value of the type that the documentation gives"),
     )
+}
+
+/// What may stand there, in JSON's words. What the client wrote comes before it.
+fn kind(message: &str) -> Option<&'static str> {
+    let (message, _) = message.rsplit_once(" at line ")?;
+    match message.rsplit_once(", expected ")?.1 {
+        "a string" => Some("a string"),
+        "a sequence" => Some("an array"),
+        _ => None,
+    }
 }
 
 /// The words that may stand where another one does. That one, which the client wrote, comes before them.
@@ -267,6 +278,32 @@ mod tests {
             let text = serde_json::json!({"word": other}).to_string();
             let problem = read_text::<Body>("the body", &text).map(|_| ()).unwrap_err();
             assert_eq!(problem.detail_text(), "`word` must be `up` or `down`", "{other}");
+        }
+    }
+
+    #[test]
+    fn a_type_is_named() {
+        #[derive(Deserialize)]
+        struct Body {
+            #[allow(dead_code)]
+            text: Option<String>,
+            #[allow(dead_code)]
+            list: Option<Vec<u8>>,
+        }
+        let detail = |text: &str| {
+            read_text::<Body>("the body", text).map(drop).unwrap_err().detail_text().to_owned()
+        };
+        let named = [
+            (r#"{"text": 5}"#, "`text` must be a string"),
+            (r#"{"list": "x"}"#, "`list` must be an array"),
+            (r#"{"list": ", expected a string at line 1"}"#, "`list` must be an array"),
+            (
+                r#"{"list": [1, "2"]}"#,
+                "`list[1]` must be a value of the type that the documentation gives",
+            ),
+        ];
+        for (text, expected) in named {
+            assert_eq!(detail(text), expected, "{text}");
         }
     }
 

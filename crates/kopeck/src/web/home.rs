@@ -32,6 +32,8 @@ const TRAIL_MAX: usize = 100;
 const JUST_DONE: Duration = Duration::from_secs(10 * 60);
 /// A balance longer than this is set smaller, so that it stays on one line of a phone.
 const BALANCE_CHARS_SHORT: usize = 12;
+/// One that is longer than this is set smaller again: the greatest that the bank may owe has 22, or 23.
+const BALANCE_CHARS_LONG: usize = 18;
 
 #[derive(Template)]
 #[template(path = "landing.html")]
@@ -55,7 +57,7 @@ struct WalletPage {
     wallet: String,
     is_bank: bool,
     balance: String,
-    balance_is_long: bool,
+    balance_size: &'static str,
     bank_hint: Option<String>,
     flash: Option<String>,
     form_title: String,
@@ -196,7 +198,7 @@ fn wallet_page(
         layout,
         name: if words.is_bank() { language.say("bank") } else { words.user.name.clone() },
         is_bank: words.is_bank(),
-        balance_is_long: balance.chars().count() > BALANCE_CHARS_SHORT,
+        balance_size: balance_size(&balance),
         balance,
         bank_hint: words.bank_hint(statement.balance),
         flash,
@@ -208,6 +210,15 @@ fn wallet_page(
         wallet,
         newer,
         older,
+    }
+}
+
+/// The further class of a balance, by which it stays on its line.
+fn balance_size(balance: &str) -> &'static str {
+    match balance.chars().count() {
+        longest if longest > BALANCE_CHARS_LONG => " balance-longest",
+        long if long > BALANCE_CHARS_SHORT => " balance-long",
+        _ => "",
     }
 }
 

@@ -115,6 +115,10 @@ fn a_bad_environment_stops_the_first_start() {
         assert!(!output.status.success());
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(error.contains(name) && !error.contains("short\""), "{error}");
+        assert!(
+            !home.path().join("data").exists(),
+            "no data are left behind, which would be of one currency for ever"
+        );
     }
 }
 
@@ -135,10 +139,12 @@ async fn a_start_that_fails_makes_no_bank_whose_password_nobody_saw() {
         !home.path().join("data").exists(),
         "nor data, which would be of one currency for ever"
     );
-    // One that fails later leaves data without a bank.
+    // One that was cut off leaves data without a bank.
+    std::fs::create_dir(home.path().join("data")).unwrap();
+    std::fs::write(home.path().join("data/kopeck.db"), "").unwrap();
     let mut bad = kopeck(home.path());
     bad.args(["--listen", "127.0.0.1:0"]).env("BANK_PASS", "short").output().unwrap();
-    assert!(home.path().join("data/kopeck.db").exists());
+    assert!(std::fs::metadata(home.path().join("data/kopeck.db")).unwrap().len() > 0);
     fail();
     let mut command = kopeck(home.path());
     command.args(["bank", "set-password"]).stdin(Stdio::null());

@@ -111,7 +111,8 @@ async fn only_the_bank_brings_money_in() {
     deposit("{}").await.expect_problem(400, "missing_field");
     for path in ["/api/external_to_wallet", "/api/wallet_to_wallet"] {
         let answer = service.client().post_text(path, "{").await;
-        answer.expect_problem(401, "not_logged_in");
+        let answer = answer.expect_problem(401, "not_logged_in");
+        assert!(answer.text.contains("log in with `POST /api/login`"), "{}", answer.text);
     }
     assert_eq!(anna.client.balance().await, "0.00");
 }

@@ -176,3 +176,22 @@ fn a_file_that_is_no_database_is_said_to_be_none_once() {
         assert_eq!(said.matches("not a database").count(), 1, "{said}");
     }
 }
+
+/// As where one may not look into it (root, as which the tests may run, may look into everything).
+#[test]
+fn data_that_cannot_be_looked_for_are_not_said_to_be_missing() {
+    let home = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("data", home.path().join("data")).unwrap();
+    let check = |arguments: &[&str]| {
+        let output = kopeck(home.path()).args(arguments).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(error.contains("Too many levels of symbolic links"), "{arguments:?}: {error}");
+    };
+    check(&["check"]);
+    check(&["checkpoint"]);
+    check(&["backup", "copy.db"]);
+    check(&["export", "--all"]);
+    check(&["bank", "set-password"]);
+    check(&["restore", "data", "--data", "new"]);
+}

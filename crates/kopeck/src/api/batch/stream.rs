@@ -131,7 +131,7 @@ impl Import {
     async fn take_chunk(&mut self) {
         match self.state.auth.sessions.find(&self.caller.token).await {
             Ok(Some(_)) => {}
-            Ok(None) => return self.stopped = Some(Some(Problem::new(Code::NotLoggedIn))),
+            Ok(None) => return self.stopped = Some(Some(Problem::not_logged_in())),
             Err(error) => return self.stopped = Some(Some(error.into())),
         }
         let currency = self.state.ledger.currency();

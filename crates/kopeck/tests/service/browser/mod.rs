@@ -3,6 +3,7 @@
 //! Every page that is come by is looked over ([`Browser::inspect`]): it does not scroll sideways,
 //! the console is quiet, no other host is asked. `SCREENSHOTS=folder` keeps their pictures.
 
+mod balances;
 mod driver;
 mod forms;
 
@@ -24,6 +25,7 @@ struct Words {
     send: &'static str,
     done: &'static str,
     download: &'static str,
+    one_of_two: &'static str,
     point: char,
 }
 
@@ -34,6 +36,7 @@ const ENGLISH: Words = Words {
     send: "Send",
     done: "Done: ",
     download: "Download as CSV",
+    one_of_two: "one of the two wallets",
     point: '.',
 };
 const RUSSIAN: Words = Words {
@@ -43,6 +46,7 @@ const RUSSIAN: Words = Words {
     send: "Перевести",
     done: "Готово: ",
     download: "Скачать в CSV",
+    one_of_two: "одного из двух кошельков",
     point: ',',
 };
 
