@@ -134,7 +134,13 @@ pub(crate) struct Serve {
 
     /// Connections at a time; more wait to be accepted. Fewer where the system allows too few open files: 256
     /// are left for the data.
-    #[arg(long, env = "KOPECK_CONNECTIONS_MAX", default_value_t = 8_192, value_name = "COUNT")]
+    #[arg(
+        long,
+        env = "KOPECK_CONNECTIONS_MAX",
+        default_value_t = 8_192,
+        value_parser = parse_count,
+        value_name = "COUNT"
+    )]
     pub(crate) connections_max: usize,
 
     /// Connections at a time from one address, or one IPv6 /64, but for trusted proxies; twice as many from an
@@ -143,6 +149,7 @@ pub(crate) struct Serve {
         long,
         env = "KOPECK_CONNECTIONS_PER_ADDRESS_MAX",
         default_value_t = 2_048,
+        value_parser = parse_count,
         value_name = "COUNT"
     )]
     pub(crate) connections_per_address_max: usize,
@@ -178,7 +185,13 @@ pub(crate) struct Serve {
     pub(crate) answer_timeout_seconds: Duration,
 
     /// The greatest body of a request that is not a batch.
-    #[arg(long, env = "KOPECK_BODY_BYTES_MAX", default_value_t = 65_536, value_name = "BYTES")]
+    #[arg(
+        long,
+        env = "KOPECK_BODY_BYTES_MAX",
+        default_value_t = 65_536,
+        value_parser = parse_body_bytes,
+        value_name = "BYTES"
+    )]
     pub(crate) body_bytes_max: usize,
 
     /// Threads that read requests and write answers; 0 means one for each processor but one, which
@@ -210,7 +223,13 @@ pub(crate) struct Serve {
     pub(crate) busy_poll_microseconds: Duration,
 
     /// The greatest body of a batch that is one JSON object; JSON Lines have no end.
-    #[arg(long, env = "KOPECK_BATCH_BYTES_MAX", default_value_t = 8_388_608, value_name = "BYTES")]
+    #[arg(
+        long,
+        env = "KOPECK_BATCH_BYTES_MAX",
+        default_value_t = 8_388_608,
+        value_parser = parse_body_bytes,
+        value_name = "BYTES"
+    )]
     pub(crate) batch_bytes_max: usize,
 
     /// How long requests that were accepted may take to finish when the service stops.
@@ -228,6 +247,7 @@ pub(crate) struct Serve {
         long,
         env = "KOPECK_QUEUE_OPERATIONS_MAX",
         default_value_t = 65_536,
+        value_parser = parse_count,
         value_name = "COUNT"
     )]
     pub(crate) queue_operations_max: usize,
@@ -380,6 +400,18 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+fn parse_count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| "must be a whole number of at least 1".to_owned())
+}
+
+/// With less, nobody could sign up: name, address and password may take so much, and escapes more.
+fn parse_body_bytes(text: &str) -> Result<usize, String> {
+    const BODY_BYTES_MIN: usize = 4_096;
+    let bytes = text.parse().ok().filter(|bytes| *bytes >= BODY_BYTES_MIN);
+    bytes.ok_or_else(|| format!("must be a whole number of at least {BODY_BYTES_MIN}"))
+}
+
 /// How many threads there are for something: the runtime has no more than these for hashes, and the system need not
 /// have more for HTTP.
 fn parse_threads(text: &str) -> Result<usize, String> {
@@ -493,5 +525,14 @@ mod tests {
         check("--listen", "127.0.0.1", "such as 127.0.0.1:5000");
         check("--time-zone", "Moscow", "Europe/Moscow");
         check("--http-threads", "100000", "up to 512");
+        for count in
+            ["--connections-max", "--connections-per-address-max", "--queue-operations-max"]
+        {
+            check(count, "0", "at least 1");
+        }
+        for bytes in ["--body-bytes-max", "--batch-bytes-max"] {
+            check(bytes, "4095", "at least 4096");
+            assert!(Cli::try_parse_from(["kopeck", bytes, "4096"]).is_ok(), "{bytes}");
+        }
     }
 }

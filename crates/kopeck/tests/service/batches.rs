@@ -373,7 +373,9 @@ async fn an_answer_that_is_not_taken_holds_its_turn() {
 /// Nor have many users together more than is meant for all, and what is refused for it was not done.
 #[tokio::test]
 async fn answers_that_are_not_taken_have_an_end_for_all_users_together() {
-    let service = Service::start_with(&["--batch-bytes-max", "3000000"]);
+    // On a busy machine the first of them would else be given up on before the last is asked for.
+    let patient = ["--answer-timeout-seconds", "600"];
+    let service = Service::start_with(&[&["--batch-bytes-max", "3000000"], &patient[..]].concat());
     let anna = service.sign_up_with("anna", "100").await;
     let body = with_a_long_answer(3_400);
     let mut unread = Vec::new();
