@@ -271,6 +271,8 @@ fn announce(
     let url = format!("http://{}/", listener.local_addr()?);
     let Place { directory: Directory { data }, currency } = &options.place;
     let Recovered { created, wallets, operations, replayed, latest: _, elapsed } = recovered;
+    // The bank's is there by now.
+    let wallets = wallets.max(&1);
     let text = match options.log_format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         format => format == LogFormat::Text,
@@ -291,7 +293,7 @@ fn announce(
              {elapsed:.1?}"
         )?;
     } else {
-        // For whoever parses the log, as the lines of that are. The bank's wallet is there by now.
+        // For whoever parses the log, as the lines of that are.
         let line = serde_json::json!({
             "timestamp": clock::rfc3339(clock::now()),
             "level": "INFO",
@@ -302,7 +304,7 @@ fn announce(
             "data": data.display().to_string(),
             "currency": currency.code(),
             "created": created,
-            "wallets": wallets.max(&1),
+            "wallets": wallets,
             "operations": operations,
             "replayed": replayed,
             "recovery_seconds": elapsed.as_secs_f64(),

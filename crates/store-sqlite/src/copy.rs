@@ -115,6 +115,9 @@ pub enum CopyError {
     /// There is nothing to copy.
     #[error("there is no data file at {0}")]
     NotThere(PathBuf),
+    /// It is something else altogether.
+    #[error("{0} is not a database, so neither kopeck's data nor a backup of them")]
+    NoDatabase(PathBuf),
     /// The disk has too little room from the start.
     #[error(
         "the disk of {path} has no room for the copy: it needs {needed_bytes} bytes, and {available_bytes} are free"
@@ -207,7 +210,10 @@ pub(crate) fn copy(
     let source = connect_to_read(from)?;
     // The first look fixes the state that is copied, until this connection is closed.
     source.execute_batch("BEGIN")?;
-    schema::refuse_others(&source)?;
+    schema::refuse_others(&source).map_err(CopyError::from).map_err(|error| {
+        let no_database = error.sqlite_code() == Some(ErrorCode::NotADatabase);
+        if no_database { CopyError::NoDatabase(from.to_owned()) } else { error }
+    })?;
     if schema::is_empty(&source)? {
         return Err(CopyError::NotThere(from.to_owned()));
     }

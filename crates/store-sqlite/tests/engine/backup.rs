@@ -312,7 +312,10 @@ fn sql(text: &'static str) -> impl FnOnce(&PathBuf) {
 fn what_is_no_good_backup_is_refused() {
     refuses(|file| std::fs::remove_file(file).unwrap(), "no data file");
     refuses(|file| std::fs::write(file, "").unwrap(), "no data file");
-    refuses(|file| std::fs::write(file, "words, words ".repeat(99)).unwrap(), "not a database");
+    refuses(
+        |file| std::fs::write(file, "words, words ".repeat(99)).unwrap(),
+        "backup.db is not a database",
+    );
     refuses(sql("PRAGMA application_id = 7"), "not kopeck's");
     refuses(sql("PRAGMA user_version = 99"), "version 99");
     refuses(sql("UPDATE swept SET balance_minor = 401 WHERE wallet_id = 2"), "damaged");
