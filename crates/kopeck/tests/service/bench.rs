@@ -69,6 +69,11 @@ fn a_private_service_is_measured_beside_others_and_nothing_is_left_behind() {
     );
     let first = &document["runs"][0];
     assert!(first["fsyncs_per_operation"].as_f64().unwrap() > 0.0, "{first}");
+    if cfg!(target_os = "linux") {
+        for taken in ["share_taken_by_others", "share_taken_by_host"] {
+            assert!((0.0..=1.0).contains(&first[taken].as_f64().unwrap()), "{first}");
+        }
+    }
     let detail = sent_again(&document)["detail"].as_str().unwrap();
     assert!(!detail.starts_with("0 "), "{detail}");
     assert!(is_empty(&work), "the data are removed");
@@ -95,6 +100,14 @@ fn all_targets_are_measured_and_the_large_book_is_compared_with_one_that_is_stil
     let targets = document["targets"].as_array().unwrap();
     assert_eq!(targets.len(), 15);
     assert!(targets.iter().all(|target| target["value"].is_f64()), "{document}");
+    let note = targets.iter().find_map(|target| {
+        target["note"]
+            .as_str()?
+            .split_once("a null engine at the same rate: ")?
+            .1
+            .strip_suffix(" ms")
+    });
+    assert!(note.unwrap().parse::<f64>().unwrap() > 0.0, "{document}");
     let small = grown(&document).into_iter().filter(|before| *before == 2_000).count();
     assert_eq!(small, 2, "{document}");
     assert!(is_empty(home.path()), "the data are removed");
@@ -116,7 +129,10 @@ fn batches_of_one_payer_are_not_refused_and_are_sent_again_by_their_keys() {
     check(&document, &[out, out, bank, bank]);
     assert_eq!(document["runs"][1]["connections"], 16);
     assert_eq!(document["notes"].as_array().unwrap().len(), 2, "{document}");
-    assert_eq!(document["warnings"].as_array().unwrap().len(), 0, "{document}");
+    let warnings = document["warnings"].as_array().unwrap().iter();
+    // Other tests take processors meanwhile.
+    let of_load = |warning: &&Value| !warning.as_str().unwrap().contains("% of all processors");
+    assert_eq!(warnings.filter(of_load).count(), 0, "{document}");
     let again = sent_again(&document);
     assert_eq!(again["holds"], true, "{again}");
     assert!(!again["detail"].as_str().unwrap().starts_with("0 "), "{again}");
