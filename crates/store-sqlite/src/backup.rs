@@ -122,7 +122,7 @@ fn check_place(backup: &Backup<'_>) -> Result<(), CopyError> {
     directory::ensure_file(data, || CopyError::NotThere(directory::file(data)))?;
     let real = |path: &Path| path.canonicalize().map_err(CopyError::io(path));
     let folder = real(copy::folder(file))?;
-    if folder.starts_with(real(data)?) || directory::is_data_directory(&folder) {
+    if folder.starts_with(real(data)?) || directory::holds_data(&folder, data) {
         return Err(CopyError::InDataDirectory(file.to_owned()));
     }
     let others = BESIDE.map(|ending| beside(file, ending));

@@ -46,10 +46,15 @@ pub(crate) fn ensure_file<E: From<OpenError>>(
     }
 }
 
-/// Whether a directory is one of kopeck's, in use or not: nothing else may be written there.
+/// Whether a folder is a data directory, in use or not, or the one that the data file of `data` lies in, where its name
+/// is a link: nothing else may be written there.
 #[must_use]
-pub fn is_data_directory(path: &Path) -> bool {
-    has_file(path) || path.join(LOCK).exists()
+pub fn holds_data(folder: &Path, data: &Path) -> bool {
+    let has_the_file_of_data = || {
+        let linked = file(data).canonicalize().ok()?;
+        Some(folder.canonicalize().ok()? == linked.parent()?)
+    };
+    has_file(folder) || folder.join(LOCK).exists() || has_the_file_of_data() == Some(true)
 }
 
 /// Whether the data file's name is a link, and what it leads to is not there.

@@ -51,7 +51,7 @@ pub use backup::{Backup, backup};
 pub use check::{Check, CheckError, Checked, Finding, Place, check, checkpoint};
 pub use checkpoint::COPIES_A_CHECKPOINT;
 pub use copy::{Contents, CopyError, Done, Step, Unwatched, Watch};
-pub use directory::{has_file as has_data_file, is_data_directory};
+pub use directory::{has_file as has_data_file, holds_data};
 pub use export::{Export, ExportError};
 pub use opening::{Deliver, Observer, OpenError, Options, Recovered, Unobserved, deliver_here};
 pub use restore::{Restore, restore};

@@ -90,7 +90,7 @@ fn to_file(wanted: &Wanted, progress: &Progress) -> anyhow::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    if store_sqlite::is_data_directory(folder) {
+    if store_sqlite::holds_data(folder, &wanted.directory.data) {
         anyhow::bail!("lies in a data directory; choose a place outside of it");
     }
     let found = wanted.output.symlink_metadata();

@@ -157,6 +157,18 @@ async fn what_the_commands_refuse_is_said_in_a_sentence() {
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&said["data"], &said["file"]), (&Value::from("as-json"), &Value::Null));
     assert!(refused(&home, &["export", "--wallet", "9"]).contains("there is no wallet 9"));
+    // Nor into the folder of a data file whose name is a link.
+    for folder in ["disk", "linked"] {
+        std::fs::create_dir(home.join(folder)).unwrap();
+    }
+    std::fs::copy(home.join("one.db"), home.join("disk/book.db")).unwrap();
+    std::os::unix::fs::symlink("../disk/book.db", home.join("linked/kopeck.db")).unwrap();
+    for command in
+        [&["backup", "disk/book.db"][..], &["export", "--all", "--output", "disk/book.db"]]
+    {
+        let said = refused(&home, &[command, &["--data", "linked", "--force"]].concat());
+        assert!(said.contains("lies in a data directory"), "{said}");
+    }
 
     // A session outlives a restore only if it is asked to.
     service.kill();

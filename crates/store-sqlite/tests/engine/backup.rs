@@ -137,6 +137,26 @@ fn a_backup_goes_nowhere_it_should_not() {
     assert!(nothing.contains("no data file"), "{nothing}");
 }
 
+/// Over the data themselves, or the log that they need.
+#[test]
+fn a_backup_does_not_go_beside_a_data_file_whose_name_is_a_link() {
+    let (dir, disk) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let engine = Engine::with_people(1);
+    engine.store.close();
+    let file = disk.path().join("book.db");
+    std::fs::copy(engine.dir().join("kopeck.db"), &file).unwrap();
+    std::os::unix::fs::symlink(&file, dir.path().join("kopeck.db")).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    for name in ["book.db", "book.db-wal", "another.db"] {
+        let place = disk.path().join(name);
+        let error = back_up_watched(dir.path(), &place, true, &unwatched()).unwrap_err();
+        assert!(matches!(error, CopyError::InDataDirectory(_)), "{error}");
+    }
+    assert!(std::fs::read(&file).unwrap() == before);
+    std::fs::create_dir(disk.path().join("backups")).unwrap();
+    back_up(dir.path(), &disk.path().join("backups/one.db")).unwrap();
+}
+
 /// Stops at the first step of a kind; may do something else at it.
 struct Interfering<F: Fn() + Send + Sync> {
     at: fn(Step) -> bool,
