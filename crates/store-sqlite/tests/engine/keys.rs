@@ -290,6 +290,7 @@ fn files_of_another_history_are_not_believed() {
 #[test]
 fn a_damaged_file_is_met_once_and_made_again() {
     let engine = Engine::with_people(1);
+    assert!(!refused_before(&engine));
     many(&engine, 0..MANY);
     let engine = settled(engine);
     // The first block of entries, which a start does not read.
