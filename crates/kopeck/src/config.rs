@@ -138,7 +138,7 @@ pub(crate) struct Serve {
         long,
         env = "KOPECK_CONNECTIONS_MAX",
         default_value_t = 8_192,
-        value_parser = parse_count,
+        value_parser = parse_at_least::<1>,
         value_name = "COUNT"
     )]
     pub(crate) connections_max: usize,
@@ -149,7 +149,7 @@ pub(crate) struct Serve {
         long,
         env = "KOPECK_CONNECTIONS_PER_ADDRESS_MAX",
         default_value_t = 2_048,
-        value_parser = parse_count,
+        value_parser = parse_at_least::<1>,
         value_name = "COUNT"
     )]
     pub(crate) connections_per_address_max: usize,
@@ -189,7 +189,7 @@ pub(crate) struct Serve {
         long,
         env = "KOPECK_BODY_BYTES_MAX",
         default_value_t = 65_536,
-        value_parser = parse_body_bytes,
+        value_parser = parse_at_least::<BODY_BYTES_MIN>,
         value_name = "BYTES"
     )]
     pub(crate) body_bytes_max: usize,
@@ -227,7 +227,7 @@ pub(crate) struct Serve {
         long,
         env = "KOPECK_BATCH_BYTES_MAX",
         default_value_t = 8_388_608,
-        value_parser = parse_body_bytes,
+        value_parser = parse_at_least::<BODY_BYTES_MIN>,
         value_name = "BYTES"
     )]
     pub(crate) batch_bytes_max: usize,
@@ -247,7 +247,7 @@ pub(crate) struct Serve {
         long,
         env = "KOPECK_QUEUE_OPERATIONS_MAX",
         default_value_t = 65_536,
-        value_parser = parse_count,
+        value_parser = parse_at_least::<1>,
         value_name = "COUNT"
     )]
     pub(crate) queue_operations_max: usize,
@@ -400,16 +400,12 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-fn parse_count(text: &str) -> Result<usize, String> {
-    let count = text.parse().ok().filter(|count| *count > 0);
-    count.ok_or_else(|| "must be a whole number of at least 1".to_owned())
-}
-
 /// With less, nobody could sign up: name, address and password may take so much, and escapes more.
-fn parse_body_bytes(text: &str) -> Result<usize, String> {
-    const BODY_BYTES_MIN: usize = 4_096;
-    let bytes = text.parse().ok().filter(|bytes| *bytes >= BODY_BYTES_MIN);
-    bytes.ok_or_else(|| format!("must be a whole number of at least {BODY_BYTES_MIN}"))
+const BODY_BYTES_MIN: usize = 4_096;
+
+fn parse_at_least<const LEAST: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number >= LEAST);
+    number.ok_or_else(|| format!("must be a whole number of at least {LEAST}"))
 }
 
 /// How many threads there are for something: the runtime has no more than these for hashes, and the system need not

@@ -164,9 +164,7 @@ impl Directory {
 /// The lock beside a data file whose name is a link, unless it is the directory's own. Of a file in another data
 /// directory, it is that directory's.
 fn lock_of_linked(path: &Path) -> Option<PathBuf> {
-    let file = file(path);
-    let itself = file.is_symlink().then(|| file.canonicalize().ok()).flatten()?;
-    let lock = itself.with_extension("lock");
+    let lock = file(path).canonicalize().ok()?.with_extension("lock");
     (lock != path.canonicalize().ok()?.join(LOCK)).then_some(lock)
 }
 

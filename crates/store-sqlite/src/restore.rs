@@ -79,7 +79,7 @@ fn fill(
 fn left_over(file: &Path) -> Result<Option<PathBuf>, CopyError> {
     let beside = BESIDE.map(|ending| beside(file, ending));
     let found =
-        [file.to_owned()].into_iter().chain(beside).find(|it| it.exists() || it.is_symlink());
+        [file.to_owned()].into_iter().chain(beside).find(|it| it.symlink_metadata().is_ok());
     if found.is_some() {
         return Ok(found);
     }

@@ -114,28 +114,24 @@ fn explain<'b, T: Deserialize<'b>>(
     let field = serde_path_to_error::deserialize::<_, T>(&mut reader).err();
     let field = field.map(|error| error.path().to_string()).unwrap_or_default();
     let message = error.to_string();
-    let expected = variants(&message).or_else(|| kind(&message).map(str::to_owned));
+    let expected = expected(&message);
     wrong_type(
         short(&field),
-        expected.as_deref().unwrap_or("a value of the type that the documentation gives"),
+        expected.unwrap_or("a value of the type that the documentation gives"),
     )
 }
 
-/// What may stand there, in JSON's words. What the client wrote comes before it.
-fn kind(message: &str) -> Option<&'static str> {
+/// What may stand there: one of some words, or a type in JSON's words. What the client wrote comes before it.
+fn expected(message: &str) -> Option<&str> {
     let (message, _) = message.rsplit_once(" at line ")?;
+    if let Some(unknown) = message.strip_prefix("unknown variant `") {
+        return Some(unknown.rsplit_once("`, expected ")?.1);
+    }
     match message.rsplit_once(", expected ")?.1 {
         "a string" => Some("a string"),
         "a sequence" => Some("an array"),
         _ => None,
     }
-}
-
-/// The words that may stand where another one does. That one, which the client wrote, comes before them.
-fn variants(message: &str) -> Option<String> {
-    let (message, _) = message.rsplit_once(" at line ")?;
-    let (_, expected) = message.strip_prefix("unknown variant `")?.rsplit_once("`, expected ")?;
-    Some(expected.to_owned())
 }
 
 /// The beginning of what a client wrote: an answer must not grow with the request.

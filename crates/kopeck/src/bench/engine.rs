@@ -101,7 +101,7 @@ impl Engine {
         // The last slice is not a whole one and would look like a slump.
         tally.slices.truncate((seconds / SLICE.as_secs_f64()) as usize);
         let server = self.usage().since(before);
-        let taken = Taken::between((machine, Machine::now()), server.processor);
+        let taken = Taken::since(machine, server.processor);
         Ok(Round { seconds, tally, used: Used { server, taken, ..Used::default() } })
     }
 

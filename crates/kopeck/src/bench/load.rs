@@ -179,13 +179,11 @@ impl Load {
             }
         };
         wait_for(span.from);
-        let look = || anyhow::Ok((server.usage()?, Usage::of(SELF), Machine::now()));
-        let before = look()?;
+        let (served, sent, machine) = (server.usage()?, Usage::of(SELF), Machine::now());
         wait_for(span.until);
-        let after = look()?;
+        let (server, client) = (server.usage()?.since(served), Usage::of(SELF).since(sent));
+        let taken = Taken::since(machine, server.and(client).processor);
         bar.finish_and_clear();
-        let (server, client) = (after.0.since(before.0), after.1.since(before.1));
-        let taken = Taken::between((before.2, after.2), server.and(client).processor);
         Ok(Used { server, client, taken })
     }
 }

@@ -46,11 +46,12 @@ impl Machine {
 }
 
 impl Taken {
-    /// Between two moments, in which those who are measured used so much.
-    pub(super) fn between(
-        (before, after): (Option<Machine>, Option<Machine>),
-        own: Option<Duration>,
-    ) -> Self {
+    /// From a moment until now, in which those who are measured used so much.
+    pub(super) fn since(before: Option<Machine>, own: Option<Duration>) -> Self {
+        Self::between((before, Machine::now()), own)
+    }
+
+    fn between((before, after): (Option<Machine>, Option<Machine>), own: Option<Duration>) -> Self {
         let (Some(before), Some(after)) = (before, after) else { return Self::default() };
         let all = after.all.saturating_sub(before.all);
         let share = |ticks: u64| (all > 0).then(|| ticks as f64 / all as f64);

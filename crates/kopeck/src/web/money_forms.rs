@@ -50,12 +50,12 @@ async fn submit(state: &AppState, visit: &Visit, sent: Sent, source: Source) -> 
         return again(state, visit, caller, MoneyForm::of_another(), StatusCode::FORBIDDEN).await;
     }
     let window = state.config.idempotency_window_hours;
-    if typed.key().is_some_and(|key| form_key::is_too_old(&key, clock::now(), window)) {
-        // What was done under its key may be forgotten: it would be done again.
-        let form = MoneyForm::anew(typed, vec![(None, "old_form")]);
-        return again(state, visit, caller, form, StatusCode::FORBIDDEN).await;
-    }
     let key = match typed.key() {
+        Some(key) if form_key::is_too_old(&key, clock::now(), window) => {
+            // What was done under its key may be forgotten: it would be done again.
+            let form = MoneyForm::anew(typed, vec![(None, "old_form")]);
+            return again(state, visit, caller, form, StatusCode::FORBIDDEN).await;
+        }
         Some(key) if visit.verify_token(&typed.form_token) => key,
         kept => {
             let code = if kept.is_some() { "stale_payment" } else { "stale_form" };

@@ -24,8 +24,7 @@ use super::scenario::Scenario;
 use super::server::Kind;
 use super::table::whole;
 use super::threads;
-use super::work::Size;
-use sizes::{large_size, largest_books, small_size};
+use sizes::{large_size, largest_books, people_size, small_size};
 
 /// Connections, where the target says no other number.
 const CONNECTIONS: usize = 64;
@@ -51,8 +50,8 @@ pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
     let mut book = Book::start(Kind::Kopeck, home.book("small", small)?, &wanted.service)?;
     book.server.describe(&mut document);
     base_load(wanted, &book.crowd).meet_everybody(&book.server)?;
-    let people = Size { operations: 0, ..small };
-    let mut null = Book::start(Kind::Null, home.book("null", people)?, &wanted.service)?;
+    let mut null =
+        Book::start(Kind::Null, home.book("null", people_size(wanted))?, &wanted.service)?;
     base_load(wanted, &null.crowd).meet_everybody(&null.server)?;
     small_book::beside_others(wanted, &home, (&mut book, &mut null), &mut document)?;
     small_book::at_half_of_the_rate(wanted, (&mut book, &mut null), &mut document)?;

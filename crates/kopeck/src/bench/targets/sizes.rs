@@ -18,6 +18,11 @@ pub(super) fn small_size(wanted: &Targets) -> Size {
     Size { wallets, sessions: wallets, operations, hot_operations: 0 }
 }
 
+/// The small book's people alone.
+pub(super) fn people_size(wanted: &Targets) -> Size {
+    Size { operations: 0, ..small_size(wanted) }
+}
+
 pub(super) fn large_size(wanted: &Targets) -> Size {
     Size {
         wallets: wanted.wallets,
@@ -47,12 +52,12 @@ pub(super) fn largest_books(wanted: &Targets) -> Vec<(&'static str, Size)> {
         false => vec![many],
     };
     let small = small_size(wanted);
-    let beside = Size { operations: 0, ..small };
+    let people = people_size(wanted);
     let others = [
         ("small", small),
         (STILL_SMALL, small),
-        ("null", beside),
-        ("bare", beside),
+        ("null", people),
+        ("bare", people),
         ("engine", engine_size(wanted)),
     ];
     either.into_iter().chain(others).collect()
