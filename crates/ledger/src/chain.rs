@@ -225,7 +225,8 @@ impl Chain {
         let whole = std::mem::take(&mut self.open);
         let root = root_of(&whole);
         let number = self.operations / BLOCK_OPERATIONS - 1;
-        if self.open_at_commit.is_none() && self.committed.0 >= number * BLOCK_OPERATIONS {
+        if self.open_at_commit.is_none() {
+            // The first block that is full since the commit: what was open then is its beginning.
             let before = usize::try_from(self.committed.0 % BLOCK_OPERATIONS).unwrap_or(0);
             self.open_at_commit = Some(whole.into_iter().take(before).collect());
         }
