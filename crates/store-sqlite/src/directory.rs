@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::OpenError;
 use crate::connection::log_of;
+use crate::copy::folder;
 
 /// A data directory that is this process's alone, until it is dropped.
 pub(crate) struct Directory {
@@ -87,12 +88,13 @@ pub(crate) fn leftover(path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Whether a process has the directory now. Where the lock's file was deleted, the directory's own lock tells;
-/// where it is there it is not asked, for others may lock a directory for a purpose of theirs.
-pub(crate) fn is_in_use(path: &Path) -> io::Result<bool> {
-    match is_locked(&path.join(LOCK)) {
+/// Whether a process has the data file of this name now, by the lock beside it. Where that one's file was deleted,
+/// the directory's own lock tells; where it is there it is not asked, for others may lock a directory for a purpose of
+/// theirs.
+pub(crate) fn is_in_use(file: &Path) -> io::Result<bool> {
+    match is_locked(&file.with_extension("lock")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(is_locked(path).unwrap_or(false))
+            Ok(is_locked(folder(file)).unwrap_or(false))
         }
         found => found,
     }
@@ -208,7 +210,7 @@ mod tests {
     fn it_is_in_use_while_it_is_open_also_without_the_locks_file() {
         let dir = tempfile::TempDir::new().unwrap();
         let open = || Directory::open(dir.path()).unwrap();
-        let is_in_use = || is_in_use(dir.path()).unwrap();
+        let is_in_use = || is_in_use(&file(dir.path())).unwrap();
         assert!(!is_in_use());
         let directory = open();
         assert!(is_in_use());
