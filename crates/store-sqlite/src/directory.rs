@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::OpenError;
-use crate::connection::log_of;
+use crate::connection::{BESIDE, beside, log_of};
 use crate::copy::folder;
 
 /// A data directory that is this process's alone, until it is dropped.
@@ -48,14 +48,18 @@ pub(crate) fn ensure_file<E: From<OpenError>>(
 }
 
 /// Whether a folder is a data directory, in use or not, or the one that the data file of `data` lies in, where its name
-/// is a link: nothing else may be written there.
+/// is a link: nothing else may be written there. A plain file of that name alone is as well a backup.
 #[must_use]
 pub fn holds_data(folder: &Path, data: &Path) -> bool {
+    let there = file(folder);
+    let is_used = || there.is_symlink() || BESIDE.iter().any(|end| beside(&there, end).exists());
     let has_the_file_of_data = || {
         let linked = file(data).canonicalize().ok()?;
         Some(folder.canonicalize().ok()? == linked.parent()?)
     };
-    has_file(folder) || folder.join(LOCK).exists() || has_the_file_of_data() == Some(true)
+    folder.join(LOCK).exists()
+        || has_file(folder) && is_used()
+        || has_the_file_of_data() == Some(true)
 }
 
 /// Whether the data file's name is a link, and what it leads to is not there.
