@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,11 @@ pub fn holds_data(folder: &Path, data: &Path) -> bool {
 /// Whether the data file's name is a link, and what it leads to is not there.
 pub(crate) fn leads_nowhere(path: &Path) -> bool {
     file(path).is_symlink() && !has_file(path)
+}
+
+/// Whether the data file has another name, by which it may be another directory's, in use, with another log.
+pub(crate) fn has_other_names(path: &Path) -> bool {
+    fs::metadata(file(path)).is_ok_and(|file| file.nlink() > 1)
 }
 
 /// A file that belongs to a data file which is not there: it was lost, or is still to come. Nor is one that is
