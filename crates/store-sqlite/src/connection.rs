@@ -54,14 +54,15 @@ pub(crate) fn inspect_log(file: &Path) -> Result<(), OpenError> {
 
 /// The same for whoever only reads: what is missing must not be passed over by a check or a backup either.
 pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
-    if is_in_use(data)? {
+    let file = directory::file(data);
+    if is_in_use(&file)? {
         return Ok(());
     }
     let leftover = directory::leftover(data);
     let unusable = |error| OpenError::Unusable { path: data.to_owned(), error };
     match leftover.map_err(unusable)? {
         Some(leftover) => Err(OpenError::DataFileGone(leftover)),
-        None => inspect_log_of(&directory::file(data)),
+        None => inspect_log_of(&file),
     }
 }
 
@@ -69,18 +70,16 @@ pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
 /// engine did so.
 pub(crate) fn inspect_log_of(file: &Path) -> Result<(), OpenError> {
     match inspect_log(file) {
-        Err(OpenError::LogDamaged(_))
-            if is_in_use(folder(file))? || is_in_use(folder(&itself(file)))? =>
-        {
-            Ok(())
-        }
+        Err(OpenError::LogDamaged(_)) if is_in_use(file)? => Ok(()),
         inspected => inspected,
     }
 }
 
-fn is_in_use(data: &Path) -> Result<bool, OpenError> {
-    let found = directory::is_in_use(data);
-    found.map_err(|error| OpenError::Unusable { path: data.to_owned(), error })
+/// By this name of the data file, or by that of what it leads to.
+fn is_in_use(file: &Path) -> Result<bool, OpenError> {
+    let found = directory::is_in_use(file)
+        .and_then(|found| Ok(found || directory::is_in_use(&itself(file))?));
+    found.map_err(|error| OpenError::Unusable { path: folder(file).to_owned(), error })
 }
 
 /// The last connection that is closed would else make a checkpoint, and say nothing when a sync of

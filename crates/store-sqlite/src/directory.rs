@@ -7,12 +7,13 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::OpenError;
-use crate::connection::log_of;
+use crate::connection::{BESIDE, beside, log_of};
+use crate::copy::folder;
 
 /// A data directory that is this process's alone, until it is dropped.
 pub(crate) struct Directory {
@@ -47,19 +48,28 @@ pub(crate) fn ensure_file<E: From<OpenError>>(
 }
 
 /// Whether a folder is a data directory, in use or not, or the one that the data file of `data` lies in, where its name
-/// is a link: nothing else may be written there.
+/// is a link: nothing else may be written there. A plain file of that name alone is as well a backup.
 #[must_use]
 pub fn holds_data(folder: &Path, data: &Path) -> bool {
+    let there = file(folder);
+    let is_used = || there.is_symlink() || BESIDE.iter().any(|end| beside(&there, end).exists());
     let has_the_file_of_data = || {
         let linked = file(data).canonicalize().ok()?;
         Some(folder.canonicalize().ok()? == linked.parent()?)
     };
-    has_file(folder) || folder.join(LOCK).exists() || has_the_file_of_data() == Some(true)
+    folder.join(LOCK).exists()
+        || has_file(folder) && is_used()
+        || has_the_file_of_data() == Some(true)
 }
 
 /// Whether the data file's name is a link, and what it leads to is not there.
 pub(crate) fn leads_nowhere(path: &Path) -> bool {
     file(path).is_symlink() && !has_file(path)
+}
+
+/// Whether the data file has another name, by which it may be another directory's, in use, with another log.
+pub(crate) fn has_other_names(path: &Path) -> bool {
+    fs::metadata(file(path)).is_ok_and(|file| file.nlink() > 1)
 }
 
 /// A file that belongs to a data file which is not there: it was lost, or is still to come. Nor is one that is
@@ -87,12 +97,13 @@ pub(crate) fn leftover(path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Whether a process has the directory now. Where the lock's file was deleted, the directory's own lock tells;
-/// where it is there it is not asked, for others may lock a directory for a purpose of theirs.
-pub(crate) fn is_in_use(path: &Path) -> io::Result<bool> {
-    match is_locked(&path.join(LOCK)) {
+/// Whether a process has the data file of this name now, by the lock beside it. Where that one's file was deleted,
+/// the directory's own lock tells; where it is there it is not asked, for others may lock a directory for a purpose of
+/// theirs.
+pub(crate) fn is_in_use(file: &Path) -> io::Result<bool> {
+    match is_locked(&file.with_extension("lock")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(is_locked(path).unwrap_or(false))
+            Ok(is_locked(folder(file)).unwrap_or(false))
         }
         found => found,
     }
@@ -208,7 +219,7 @@ mod tests {
     fn it_is_in_use_while_it_is_open_also_without_the_locks_file() {
         let dir = tempfile::TempDir::new().unwrap();
         let open = || Directory::open(dir.path()).unwrap();
-        let is_in_use = || is_in_use(dir.path()).unwrap();
+        let is_in_use = || is_in_use(&file(dir.path())).unwrap();
         assert!(!is_in_use());
         let directory = open();
         assert!(is_in_use());

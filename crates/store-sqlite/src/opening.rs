@@ -155,6 +155,12 @@ pub enum OpenError {
          the disk that it is on; to begin anew on purpose, remove the link"
     )]
     LinkLeadsNowhere(PathBuf),
+    /// Each name of the data file has a log of its own, and may have an engine of its own.
+    #[error(
+        "{0} has another name, a hard link to the same file: beside each name a log would be kept, and the file would \
+         be written by both; remove every other name (`find -samefile` finds them) than the one that kopeck ran on last"
+    )]
+    OtherNames(PathBuf),
     /// The log lost what was acknowledged.
     #[error(
         "{0}; restore a backup, or keep what stands before the damage: `sqlite3 kopeck.db 'PRAGMA \

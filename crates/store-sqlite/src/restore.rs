@@ -39,6 +39,13 @@ fn make(restore: &Restore<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyError
         return Err(CopyError::NotThere(restore.file.to_owned()));
     }
     let was_there = restore.data.exists();
+    // Also before the lock's file is made: it would make a data directory of whatever other folder was named.
+    if was_there
+        && !directory::is_in_use(&directory::file(restore.data)).unwrap_or(true)
+        && let Some(found) = left_over(&directory::file(restore.data))?
+    {
+        return Err(CopyError::HasData(found));
+    }
     let directory = Directory::open(restore.data)?;
     let made = fill(&directory, restore, watch);
     if made.is_err() && !was_there {

@@ -73,6 +73,9 @@ impl SqliteStore {
         if directory::leads_nowhere(&options.dir) {
             return Err(OpenError::LinkLeadsNowhere(file));
         }
+        if directory::has_other_names(&options.dir) {
+            return Err(OpenError::OtherNames(file));
+        }
         connection::inspect_log(&file)?;
         connection::make_durable(&file)?;
         connection::make_file(&file)?;

@@ -417,6 +417,37 @@ fn a_backup_never_goes_into_anothers_data_directory() {
     assert_eq!(other.reopen().unwrap().recovered.wallets, 3);
 }
 
+/// The docs' own name for it.
+#[test]
+fn a_backup_by_the_data_files_name_makes_no_data_directory_of_its_folder() {
+    let engine = Engine::with_people(1);
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("kopeck.db");
+    for operations in 0..2 {
+        let done = back_up_watched(engine.dir(), &file, true, &unwatched()).unwrap();
+        assert_eq!(done.contents.operations, operations);
+        engine.deposit(2, 1).unwrap();
+    }
+    back_up(engine.dir(), &dir.path().join("another.db")).unwrap();
+    // Nor does a mistaken restore.
+    let error = bring_back(&file, dir.path()).unwrap_err();
+    assert!(matches!(error, CopyError::HasData(_)), "{error}");
+    assert_eq!(names(dir.path()), ["another.db", "kopeck.db"]);
+    back_up_watched(engine.dir(), &file, true, &unwatched()).unwrap();
+    // But where a service has run on it, or the name is a link.
+    let log = dir.path().join("kopeck.db-wal");
+    std::fs::write(&log, "").unwrap();
+    let refused = |name: &str| {
+        let error = back_up(engine.dir(), &dir.path().join(name)).unwrap_err();
+        assert!(matches!(error, CopyError::InDataDirectory(_)), "{error}");
+    };
+    refused("third.db");
+    std::fs::remove_file(&log).unwrap();
+    std::fs::rename(&file, dir.path().join("book.db")).unwrap();
+    std::os::unix::fs::symlink("book.db", &file).unwrap();
+    refused("third.db");
+}
+
 #[test]
 fn a_backup_is_not_put_beside_what_would_be_read_with_it() {
     let engine = Engine::with_people(1);

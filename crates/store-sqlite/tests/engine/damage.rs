@@ -4,12 +4,12 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use ledger::{Ledger, LedgerError, Page};
+use ledger::{Ledger, LedgerError, OperationKind, Page};
 use rusqlite::Connection;
 use store_sqlite::{Backup, Check, Checked, Export, OpenError, Restore, Unwatched, Watch};
 use tempfile::TempDir;
 
-use crate::support::{Engine, connect, wait, wallet};
+use crate::support::{Engine, connect, submission, wait, wallet};
 
 /// An engine whose wallet table knows nothing of its operations, so that a start replays them all.
 fn damaged(statement: &'static str) -> Result<Engine, OpenError> {
@@ -284,6 +284,34 @@ fn a_log_is_looked_for_beside_the_file_itself_where_its_name_is_a_link() {
     let from_there = Restore { file: &file, data: &data, keep_sessions: false };
     let restored = store_sqlite::restore(&from_there, &unwatched);
     assert!(restored.is_ok_and(|done| done.contents.operations == 5));
+    std::fs::write(&log, good).unwrap();
+}
+
+#[test]
+fn the_log_of_an_engine_that_runs_by_a_link_is_not_judged_by_another_name() {
+    let (disk, running, other) =
+        (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let crashed = crashed(&Engine::with_people(2));
+    let book = disk.path().join("book.db");
+    std::fs::copy(crashed.path().join("kopeck.db"), &book).unwrap();
+    std::fs::copy(crashed.path().join("kopeck.db-wal"), disk.path().join("book.db-wal")).unwrap();
+    for dir in [&running, &other] {
+        std::os::unix::fs::symlink(&book, dir.path().join("kopeck.db")).unwrap();
+    }
+    let (store, _) = crate::support::open(running.path()).unwrap();
+    for _ in 0..5 {
+        let deposit = submission(OperationKind::Deposit, 1, 2, 1);
+        wait(store.submit(vec![deposit])).unwrap();
+    }
+    let log = disk.path().join("book.db-wal");
+    let good = damage_log(&log);
+    let found = check_file(other.path());
+    assert!(!found.damages.iter().any(|found| found.code == "log_damaged"), "{found:?}");
+    let data = disk.path().join("data");
+    let from_there = Restore { file: &book, data: &data, keep_sessions: false };
+    let unwatched: Arc<dyn Watch> = Arc::new(Unwatched);
+    let restored = store_sqlite::restore(&from_there, &unwatched);
+    assert!(restored.is_ok_and(|done| done.contents.operations == 10));
     std::fs::write(&log, good).unwrap();
 }
 

@@ -197,3 +197,19 @@ fn a_second_process_is_kept_out_of_a_data_file_by_whichever_name() {
     link(&inside, &other);
     assert!(!open(other.path()).unwrap().1.created);
 }
+
+#[test]
+fn a_data_file_with_another_name_is_not_opened_by_either() {
+    let engine = Engine::with_people(1);
+    let dir = TempDir::new().unwrap();
+    let (file, other) = (engine.dir().join("kopeck.db"), dir.path().join("kopeck.db"));
+    std::fs::hard_link(&file, &other).unwrap();
+    let error = open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("has another name"), "{error}");
+    engine.deposit(2, 1).unwrap();
+    engine.store.close();
+    let error = open(engine.dir()).err().unwrap().to_string();
+    assert!(error.contains("has another name"), "{error}");
+    std::fs::remove_file(other).unwrap();
+    assert_eq!(engine.reopen().unwrap().balance(2), 1);
+}
