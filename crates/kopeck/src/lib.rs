@@ -40,6 +40,7 @@ mod web;
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,7 +50,6 @@ use anyhow::Context;
 use clap::Parser;
 use ledger::{Currency, LedgerError};
 use store_sqlite::{Observer, Options, Recovered, SqliteStore};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -143,7 +143,17 @@ async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     // Before the bank is made: its password is shown once, so nothing may fail between the two.
     let listener = server::listen(listen).with_context(cannot_listen)?;
     let made = bank::ensure(&*state.people, &state.auth.passwords, bank).await?;
-    announce(&state.config, &listener, &recovered, made)?;
+    if let Some(made) = made {
+        show(&made).context(
+            "standard output: the bank was made, but its password could not be shown; set another \
+             with `kopeck bank set-password`",
+        )?;
+    }
+    // A full disk, say, on which standard output is a file, keeps nobody from the money.
+    let address = listener.local_addr()?;
+    if let Err(error) = announce(&state.config, address, &recovered) {
+        tracing::warn!(%error, %address, "standard output does not take what a start has to say");
+    }
     tokio::spawn(forget_sessions(state.clone()));
     let polled = state.clone();
     tokio::spawn(async move { polled.teller.busy_poll.run(&polled.metrics.busy_polling).await });
@@ -260,15 +270,18 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Says on standard output where it listens, where the data lie, and what was recovered.
-fn announce(
-    options: &Serve,
-    listener: &TcpListener,
-    recovered: &Recovered,
-    made: Option<bank::Made>,
-) -> anyhow::Result<()> {
+/// Says on standard output the bank's password, which is kept nowhere.
+fn show(bank::Made { email, password }: &bank::Made) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let url = format!("http://{}/", listener.local_addr()?);
+    writeln!(out, "The bank was made. This is shown once:")?;
+    writeln!(out, "  e-mail    {email}\n  password  {}", password.reveal())?;
+    out.flush()
+}
+
+/// Says on standard output where it listens, where the data lie, and what was recovered.
+fn announce(options: &Serve, address: SocketAddr, recovered: &Recovered) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let url = format!("http://{address}/");
     let Place { directory: Directory { data }, currency } = &options.place;
     let Recovered { created, wallets, operations, replayed, latest: _, elapsed } = recovered;
     // The bank's is there by now.
@@ -277,10 +290,6 @@ fn announce(
         LogFormat::Auto => std::io::stderr().is_terminal(),
         format => format == LogFormat::Text,
     };
-    if let Some(bank::Made { email, password }) = made {
-        writeln!(out, "The bank was made. This is shown once:")?;
-        writeln!(out, "  e-mail    {email}\n  password  {}", password.reveal())?;
-    }
     if text {
         let version = env!("CARGO_PKG_VERSION");
         let fresh = if *created { ", new" } else { "" };
@@ -311,8 +320,7 @@ fn announce(
         });
         writeln!(out, "{line}")?;
     }
-    out.flush()?;
-    Ok(())
+    out.flush()
 }
 
 async fn forget_sessions(state: AppState) {
