@@ -44,7 +44,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use clap::Parser;
@@ -69,6 +69,8 @@ const HALT_FLUSH: Duration = Duration::from_secs(1);
 const HALT_CLOSE_MAX: Duration = Duration::from_secs(2);
 /// How long they may take in any case: a disk that hangs says nothing.
 const CLOSE_MAX: Duration = Duration::from_secs(60);
+/// Within what time two signals are one: `timeout` sends its signal to the process, then to the whole group.
+const ONE_SIGNAL_MAX: Duration = Duration::from_millis(250);
 /// How many operations may wait when only the bank's password is set.
 const QUEUE_OF_ONE: usize = 1_024;
 
@@ -244,20 +246,23 @@ async fn open(
     Ok(tokio::task::spawn_blocking(move || SqliteStore::open(options)).await??)
 }
 
-/// Resolves at SIGTERM or Ctrl-C. A second one ends the process at once.
+/// Resolves at SIGTERM or Ctrl-C. A second one ends the process at once, but not one that came with the first.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (send, receive) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
         let mut send = Some(send);
+        let mut first = None;
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
+            let first = *first.get_or_insert_with(Instant::now);
             match send.take() {
                 Some(send) => drop(send.send(())),
+                None if first.elapsed() < ONE_SIGNAL_MAX => {}
                 // The data are safe whenever the process ends; only answers may be lost.
                 None => std::process::exit(130),
             }
