@@ -40,16 +40,16 @@ mod web;
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use clap::Parser;
 use ledger::{Currency, LedgerError};
 use store_sqlite::{Observer, Options, Recovered, SqliteStore};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -69,6 +69,8 @@ const HALT_FLUSH: Duration = Duration::from_secs(1);
 const HALT_CLOSE_MAX: Duration = Duration::from_secs(2);
 /// How long they may take in any case: a disk that hangs says nothing.
 const CLOSE_MAX: Duration = Duration::from_secs(60);
+/// Within what time two signals are one: `timeout` sends its signal to the process, then to the whole group.
+const ONE_SIGNAL_MAX: Duration = Duration::from_millis(250);
 /// How many operations may wait when only the bank's password is set.
 const QUEUE_OF_ONE: usize = 1_024;
 
@@ -143,7 +145,17 @@ async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     // Before the bank is made: its password is shown once, so nothing may fail between the two.
     let listener = server::listen(listen).with_context(cannot_listen)?;
     let made = bank::ensure(&*state.people, &state.auth.passwords, bank).await?;
-    announce(&state.config, &listener, &recovered, made)?;
+    if let Some(made) = made {
+        show(&made).context(
+            "standard output: the bank was made, but its password could not be shown; set another \
+             with `kopeck bank set-password`",
+        )?;
+    }
+    // A full disk, say, on which standard output is a file, keeps nobody from the money.
+    let address = listener.local_addr()?;
+    if let Err(error) = announce(&state.config, address, &recovered) {
+        tracing::warn!(%error, %address, "standard output does not take what a start has to say");
+    }
     tokio::spawn(forget_sessions(state.clone()));
     let polled = state.clone();
     tokio::spawn(async move { polled.teller.busy_poll.run(&polled.metrics.busy_polling).await });
@@ -234,20 +246,23 @@ async fn open(
     Ok(tokio::task::spawn_blocking(move || SqliteStore::open(options)).await??)
 }
 
-/// Resolves at SIGTERM or Ctrl-C. A second one ends the process at once.
+/// Resolves at SIGTERM or Ctrl-C. A second one ends the process at once, but not one that came with the first.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (send, receive) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
         let mut send = Some(send);
+        let mut first = None;
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
+            let first = *first.get_or_insert_with(Instant::now);
             match send.take() {
                 Some(send) => drop(send.send(())),
+                None if first.elapsed() < ONE_SIGNAL_MAX => {}
                 // The data are safe whenever the process ends; only answers may be lost.
                 None => std::process::exit(130),
             }
@@ -260,15 +275,18 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Says on standard output where it listens, where the data lie, and what was recovered.
-fn announce(
-    options: &Serve,
-    listener: &TcpListener,
-    recovered: &Recovered,
-    made: Option<bank::Made>,
-) -> anyhow::Result<()> {
+/// Says on standard output the bank's password, which is kept nowhere.
+fn show(bank::Made { email, password }: &bank::Made) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let url = format!("http://{}/", listener.local_addr()?);
+    writeln!(out, "The bank was made. This is shown once:")?;
+    writeln!(out, "  e-mail    {email}\n  password  {}", password.reveal())?;
+    out.flush()
+}
+
+/// Says on standard output where it listens, where the data lie, and what was recovered.
+fn announce(options: &Serve, address: SocketAddr, recovered: &Recovered) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let url = format!("http://{address}/");
     let Place { directory: Directory { data }, currency } = &options.place;
     let Recovered { created, wallets, operations, replayed, latest: _, elapsed } = recovered;
     // The bank's is there by now.
@@ -277,10 +295,6 @@ fn announce(
         LogFormat::Auto => std::io::stderr().is_terminal(),
         format => format == LogFormat::Text,
     };
-    if let Some(bank::Made { email, password }) = made {
-        writeln!(out, "The bank was made. This is shown once:")?;
-        writeln!(out, "  e-mail    {email}\n  password  {}", password.reveal())?;
-    }
     if text {
         let version = env!("CARGO_PKG_VERSION");
         let fresh = if *created { ", new" } else { "" };
@@ -311,8 +325,7 @@ fn announce(
         });
         writeln!(out, "{line}")?;
     }
-    out.flush()?;
-    Ok(())
+    out.flush()
 }
 
 async fn forget_sessions(state: AppState) {

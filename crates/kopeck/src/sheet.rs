@@ -153,7 +153,7 @@ impl<W: Write> Sheet<W> {
     /// Writes the names of the columns, where they stand above them.
     pub(crate) fn head(&mut self, names: &[impl AsRef<str>]) -> io::Result<()> {
         match self {
-            Self::Csv(out) => Ok(out.write_record(names.iter().map(AsRef::as_ref))?),
+            Self::Csv(out) => out.write_record(names.iter().map(AsRef::as_ref)).map_err(of_csv),
             Self::JsonLines(_) => Ok(()),
         }
     }
@@ -164,14 +164,15 @@ impl<W: Write> Sheet<W> {
             Self::Csv(out) => {
                 for (_, cell) in row {
                     match cell {
-                        Cell::Number(number) => out.write_field(number)?,
-                        Cell::Word(word) => out.write_field(&**word)?,
+                        Cell::Number(number) => out.write_field(number).map_err(of_csv)?,
+                        Cell::Word(word) => out.write_field(&**word).map_err(of_csv)?,
                         Cell::Text(text) => {
-                            out.write_field(&*neutralised(text.unwrap_or_default()))?;
+                            let text = neutralised(text.unwrap_or_default());
+                            out.write_field(&*text).map_err(of_csv)?;
                         }
                     }
                 }
-                Ok(out.write_record(None::<&[u8]>)?)
+                out.write_record(None::<&[u8]>).map_err(of_csv)
             }
             Self::JsonLines(out) => {
                 serde_json::to_writer(&mut *out, &Object(row))?;
@@ -189,6 +190,14 @@ impl<W: Write> Sheet<W> {
             }),
             Self::JsonLines(mut out) => out.flush().map(|()| out),
         }
+    }
+}
+
+/// The failure of whatever is written to, as it came: the crate's own conversion forgets of which kind it was.
+fn of_csv(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 
@@ -269,6 +278,27 @@ mod tests {
             taken = false;
         }
         text
+    }
+
+    /// Nobody reads any more, which is no failure of an export.
+    #[test]
+    fn a_failure_keeps_its_kind() {
+        struct Closed;
+        impl io::Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for format in [Format::Csv, Format::Jsonl] {
+            let mut sheet = Sheet::new(format, Closed);
+            let row: Row<'_, 1> = [("what", Cell::Word("word".into()))];
+            // More than is held back.
+            let failed = (0..100_000).find_map(|_| sheet.row(&row).err()).unwrap();
+            assert_eq!(failed.kind(), io::ErrorKind::BrokenPipe, "{format:?}");
+        }
     }
 
     #[test]

@@ -51,7 +51,17 @@ pub(crate) fn run(wanted: Wanted) -> anyhow::Result<()> {
         store_sqlite::backup(&backup, &watch)
     })?;
     progress.finish();
-    report(("file", "Backed up to"), &file, &done?, json)
+    let done = done?;
+    untold(report(("file", "Backed up to"), &file, &done, json));
+    Ok(())
+}
+
+/// It is done, whether or not anybody can be told: the status says so, and this why there is nothing to read.
+pub(super) fn untold(said: anyhow::Result<()>) {
+    if let Err(error) = said {
+        let done = "what was to be done is done, and could not be told";
+        crate::complain(format_args!("kopeck: standard output: {error:#}; {done}"));
+    }
 }
 
 /// Says what was done, on standard output: where, by a name in JSON and in words.

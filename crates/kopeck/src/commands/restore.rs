@@ -3,11 +3,11 @@
 //! Never: the copying and the checks (those are the engine's). Bounds: those of the engine's restore.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use store_sqlite::{Restore, Watch};
+use store_sqlite::{Done, Restore, Watch};
 
 use super::progress::Progress;
 use super::{backup, stoppable};
@@ -46,7 +46,12 @@ pub(crate) fn run(wanted: Wanted) -> anyhow::Result<()> {
     })?;
     progress.finish();
     let done = done?;
-    backup::report(("data", "Restored into"), &data, &done, json)?;
+    backup::untold(report(&data, &done, json, keep_sessions));
+    Ok(())
+}
+
+fn report(data: &Path, done: &Done, json: bool, keep_sessions: bool) -> anyhow::Result<()> {
+    backup::report(("data", "Restored into"), data, done, json)?;
     if !json {
         let sessions =
             if keep_sessions { "kept as they were" } else { "ended: everybody logs in anew" };

@@ -1,11 +1,12 @@
 //! The bank: made at first start, changed by its own command only.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Output, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Answer, BANK_EMAIL, BANK_PASS, Service, kopeck};
 
@@ -150,6 +151,33 @@ async fn a_start_that_fails_makes_no_bank_whose_password_nobody_saw() {
     command.args(["bank", "set-password"]).stdin(Stdio::null());
     let error = command.output().unwrap().stderr;
     assert!(String::from_utf8_lossy(&error).contains("there is no bank yet"));
+}
+
+#[test]
+fn standard_output_that_takes_nothing_costs_a_made_password_and_no_start() {
+    let home = tempfile::tempdir().unwrap();
+    let start = || {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut command = kopeck(home.path());
+        command.args(["--listen", "127.0.0.1:0", "--log-format", "json"]);
+        command.stdout(full).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    // Nobody has seen the password, and nobody ever could.
+    let first = start().wait_with_output().unwrap();
+    let said = String::from_utf8(first.stderr).unwrap();
+    assert_eq!(first.status.code(), Some(1), "{said}");
+    assert!(said.contains("kopeck: standard output: ") && said.contains("set-password"), "{said}");
+    // There is nothing of that kind to say any more.
+    let mut again = start();
+    let log = BufReader::new(again.stderr.take().unwrap());
+    let warning = log.lines().map_while(Result::ok).find(|line| line.contains("standard output"));
+    assert!(again.try_wait().unwrap().is_none(), "{warning:?}");
+    let warning: Value = serde_json::from_str(&warning.unwrap()).unwrap();
+    let address = warning["address"].as_str().unwrap();
+    let asked = kopeck(home.path()).args(["health", "--listen", address]).status().unwrap();
+    again.kill().unwrap();
+    again.wait().unwrap();
+    assert!(asked.success());
 }
 
 #[test]

@@ -87,6 +87,12 @@ async fn the_status_is_what_was_found_also_when_nobody_reads_on() {
     };
     assert_eq!(unread(&["check"], true), Some(0));
     assert_eq!(onto_a_full_disk(&["check"]), Some(2), "it could not be told");
+    // 0 says that it is there.
+    assert_eq!(onto_a_full_disk(&["backup", "made"]), Some(0));
+    assert!(home.join("made").exists());
+    assert_eq!(unread(&["backup", "made", "--force"], true), Some(0));
+    assert_eq!(onto_a_full_disk(&["restore", "made", "--data", "restored"]), Some(0));
+    assert!(home.join("restored/kopeck.db").exists());
     let wallet = anna.wallet.to_string();
     let export = ["export", "--wallet", &wallet];
     assert_eq!(unread(&export, true), Some(0));

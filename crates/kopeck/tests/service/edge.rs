@@ -229,6 +229,23 @@ fn it_is_not_ready_when_it_stops() {
     assert!(service.wait().success());
 }
 
+/// `timeout` asks the process, and at once its whole group.
+#[test]
+fn two_signals_at_once_are_one_and_a_later_one_ends_it() {
+    for (apart, status) in [("0.02", 0), ("0.6", 130)] {
+        let mut service = Service::start();
+        let address = service.url().strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n").unwrap();
+        // The beginning of it must have been read.
+        std::thread::sleep(Duration::from_millis(300));
+        service.ask_to_stop_twice(apart);
+        // Where it has ended, nobody takes the rest.
+        let _ = stream.write_all(b"\r\n");
+        assert_eq!(service.wait().code(), Some(status), "{apart} seconds apart");
+    }
+}
+
 #[test]
 fn connections_are_bounded() {
     let service = Service::start_with(&["--connections-per-address-max", "3"]);

@@ -109,10 +109,19 @@ impl Service {
 
     /// Asks it to stop (SIGTERM) without waiting for it.
     pub(crate) fn ask_to_stop(&self) {
+        self.shell("kill -TERM \"$1\"", "");
+    }
+
+    /// Asks it twice to stop, so many seconds apart.
+    pub(crate) fn ask_to_stop_twice(&self, apart: &str) {
+        self.shell("kill -TERM \"$1\"; sleep \"$2\"; kill -TERM \"$1\"", apart);
+    }
+
+    /// The shell's own `kill`: a bare Debian has no program of that name.
+    fn shell(&self, script: &str, argument: &str) {
         let pid = self.child.id().to_string();
-        // The shell's own `kill`: a bare Debian has no program of that name.
-        let kill = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid]).status();
-        assert!(kill.unwrap().success());
+        let done = Command::new("sh").args(["-c", script, "sh", &pid, argument]).status();
+        assert!(done.unwrap().success());
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has.

@@ -27,6 +27,8 @@ const NAVIGATION_CHECK_EVERY: Duration = Duration::from_millis(25);
 pub(super) enum Device {
     Desktop,
     Phone,
+    /// Of somebody who reads letters of twice the size.
+    PhoneOfLargeLetters,
 }
 
 impl Device {
@@ -34,7 +36,7 @@ impl Device {
     pub(super) fn width(self) -> i64 {
         match self {
             Self::Desktop => 1280,
-            Self::Phone => 390,
+            Self::Phone | Self::PhoneOfLargeLetters => 390,
         }
     }
 }
@@ -332,7 +334,10 @@ fn chrome_options(device: Device, language: &str, profile: &str) -> Value {
         &format!("--user-data-dir={profile}"),
     ];
     let mut options = json!({"args": arguments});
-    if device == Device::Phone {
+    if device == Device::PhoneOfLargeLetters {
+        options["prefs"] = json!({"webkit.webprefs.default_font_size": 32});
+    }
+    if device != Device::Desktop {
         let metrics = json!({
             "width": device.width(), "height": 844, "pixelRatio": 2.0, "mobile": true, "touch": true
         });

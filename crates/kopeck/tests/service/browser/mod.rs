@@ -6,6 +6,7 @@
 mod balances;
 mod driver;
 mod forms;
+mod letters;
 
 use driver::{Browser, Device};
 
