@@ -22,7 +22,7 @@ use futures_util::FutureExt;
 use http_body_util::{LengthLimitError, Limited};
 
 use crate::auth::{Client, Peer, cross_site, is_by_untrusted_proxy};
-use crate::body::{discard_unread, read_whole};
+use crate::body::{discard, discard_unread, read_whole};
 use crate::problem::{Code, PROBLEM_JSON, PrivateDetail, Problem};
 use crate::state::AppState;
 use crate::telemetry::Route;
@@ -192,20 +192,25 @@ async fn with_whole_body(state: &AppState, request: Request) -> Result<Request, 
     let limit = state.config.body_bytes_max;
     let too_large =
         || Problem::new(Code::BodyTooLarge).detail(format!("a body has at most {limit} bytes"));
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     if body.size_hint().lower() > limit as u64 {
         discard_unread(&parts.headers, body).await;
         return Err(too_large());
     }
-    let mut whole = pin!(read_whole(Limited::new(body, limit)));
-    // Nearly every body is there already: the clock is only set for one that is not.
-    let read = match whole.as_mut().now_or_never() {
-        Some(read) => Ok(read),
-        None => tokio::time::timeout(state.config.body_timeout_seconds, whole).await,
+    let read = {
+        let mut whole = pin!(read_whole(Limited::new(&mut body, limit)));
+        // Nearly every body is there already: the clock is only set for one that is not.
+        match whole.as_mut().now_or_never() {
+            Some(read) => Ok(read),
+            None => tokio::time::timeout(state.config.body_timeout_seconds, whole).await,
+        }
     };
     match read {
         Ok(Ok(whole)) => Ok(Request::from_parts(parts, Body::from(whole))),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            discard(body).await;
+            Err(too_large())
+        }
         Ok(Err(_)) => {
             Err(Problem::new(Code::MalformedRequest).detail("the body broke off or is malformed"))
         }

@@ -28,11 +28,14 @@ pub(super) fn fresh() -> Option<String> {
 }
 
 /// Whether it may be forgotten what was done under this key, when keys are remembered for so long. Of one that does not
-/// say when it was made, nobody knows.
+/// say when it was made, nobody knows; nor of one made later than now, by a clock that was wrong: it would be taken for
+/// new long after what was done under it is forgotten.
 pub(super) fn is_too_old(key: &IdempotencyKey, now: Timestamp, window: Duration) -> bool {
     let rest = key.as_str().strip_prefix(KEY_PREFIX).unwrap_or_default();
     let made = rest.split_once('-').and_then(|(made, _)| made.parse::<i64>().ok());
-    made.is_none_or(|made| made <= seconds(clock::before(now, window.saturating_sub(MARGIN))))
+    let oldest = seconds(clock::before(now, window.saturating_sub(MARGIN)));
+    let newest = seconds(now).saturating_add_unsigned(MARGIN.as_secs());
+    made.is_none_or(|made| made <= oldest || made > newest)
 }
 
 fn seconds(moment: Timestamp) -> i64 {
@@ -70,8 +73,11 @@ mod tests {
         check(&format!("form-{}-ab", oldest + 1), false);
         check(&format!("form-{oldest}-ab"), true);
         check("form-0-ab", true);
-        // The clock was set back since.
-        check("form-1797000000-ab", false);
+        // The clock was set back since: a little, so that the key is remembered for longer than the form is taken.
+        let newest = 1_796_000_000 + MARGIN.as_secs();
+        check(&format!("form-{newest}-ab"), false);
+        check(&format!("form-{}-ab", newest + 1), true);
+        check(&format!("form-{}-ab", i64::MAX), true);
         for unknown in ["form-00112233445566778899aabbccddeeff", "form-", "form-x-ab", "form--ab"] {
             check(unknown, true);
         }

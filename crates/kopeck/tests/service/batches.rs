@@ -322,6 +322,26 @@ async fn sixteen_batches_of_one_user_at_a_time() {
     }
 }
 
+/// Its head was read while there was a session.
+#[tokio::test]
+async fn who_logs_out_before_the_body_has_come_moves_nothing() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let cookie = cookie(&service, &anna.email).await;
+    let mut stream = hold(&service, &cookie);
+    let anybody = service.client();
+    let log_out = anybody.request("POST", "/api/logout").header("cookie", &cookie);
+    anybody.send(log_out).await.expect_ok();
+    let operations = json!([{"wallet_id": 1, "amount": 1}]);
+    let body = json!({"mode": "atomic", "operations": operations}).to_string();
+    let spaces = vec![b' '; 8_000_000 - body.len()];
+    stream.write_all(&[body.as_bytes(), &spaces].concat()).unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    assert_eq!(status, *b"HTTP/1.1 401");
+    assert_eq!(anna.client.balance().await, "100.00");
+}
+
 /// A batch of so many operations that cannot be read, of which the answer is twice as long.
 fn with_a_long_answer(count: usize) -> String {
     let unknown = format!(r#"{{"wallet_id": 1, "amount": 1, "{}": 1}}"#, "\u{1f4b0}".repeat(200));

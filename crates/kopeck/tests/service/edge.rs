@@ -401,6 +401,19 @@ async fn what_is_refused_for_its_head_is_told() {
     }
 }
 
+/// Who sends chunks does not say beforehand how many, and is still sending when there are too many.
+#[test]
+fn too_many_chunks_are_told() {
+    const BYTES: usize = 4_000_000;
+    let service = Service::start();
+    let head = "POST /api/login HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunks = format!("{BYTES:x}\r\n{}\r\n0\r\n\r\n", " ".repeat(BYTES));
+    let (answer, _) = talk(&service, &format!("{head}{chunks}"));
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("\"code\":\"body_too_large\""), "{answer}");
+}
+
 #[test]
 fn chunks_are_the_one_transfer_coding() {
     let service = Service::start();

@@ -147,6 +147,9 @@ pub(super) async fn answer(
         let room = state.batches.room(submissions.len());
         let room = tokio::time::timeout(super::PLACE_WAIT_MAX, room).await;
         let _room = room.map_err(|_| LedgerError::Overloaded)?;
+        // The body may have come slowly: who has logged out since the head was read moves nothing more.
+        let session = state.auth.sessions.find(&caller.token).await?;
+        session.ok_or_else(Problem::not_logged_in)?;
         state.teller.submit_batch(Batch { mode, submissions, key }).await?
     };
     let replayed = outcome.replayed;
