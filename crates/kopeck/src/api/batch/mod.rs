@@ -22,8 +22,9 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
-use ledger::{IdempotencyKey, SUBMISSIONS_MAX, UserId};
+use ledger::{BatchOutcome, IdempotencyKey, LedgerError, SUBMISSIONS_MAX, UserId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use self::describe::{BatchAnswer, BatchBody};
 use self::incoming::Incoming;
@@ -56,6 +57,9 @@ const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The media types of JSON Lines: the registered one first, and what others call it.
 const LINES_TYPES: [&str; 3] =
     ["application/jsonl", "application/x-ndjson", "application/jsonlines"];
+
+/// What becomes of operations that were handed in.
+type Outcome = Result<BatchOutcome, LedgerError>;
 
 /// The room that batches have.
 #[derive(Debug)]
@@ -112,6 +116,33 @@ impl Batches {
             Err(_) => std::future::pending().await,
         }
     }
+}
+
+/// Waits for an outcome in a task, so that the room is taken until the ledger is done, and no longer: whether the client
+/// goes away before, or takes what comes late.
+fn wait_in_room(
+    pending: impl Future<Output = Outcome> + Send + 'static,
+    room: OwnedSemaphorePermit,
+) -> JoinHandle<Outcome> {
+    tokio::spawn(async move {
+        let outcome = pending.await;
+        drop(room);
+        outcome
+    })
+}
+
+/// The outcome that a task has waited for.
+async fn outcome_of(task: &mut JoinHandle<Outcome>) -> Outcome {
+    task.await.unwrap_or_else(|error| {
+        Err(LedgerError::OutcomeUnknown(format!("a batch's task failed: {error}")))
+    })
+}
+
+/// Looks once more whether the caller is logged in, before operations are handed in: their text, or room for them, may
+/// have been waited for.
+async fn check_session(state: &AppState, caller: &Caller) -> Result<(), Problem> {
+    let user = state.auth.sessions.find(&caller.token).await?;
+    user.map(drop).ok_or_else(Problem::not_logged_in)
 }
 
 /// As a semaphore counts.
@@ -217,5 +248,24 @@ pub(super) async fn batch(
             discard_unread(&parts.headers, body).await;
             Err(problem)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn room_is_taken_until_the_ledger_is_done_whoever_has_gone() {
+        let all = Arc::new(Semaphore::new(1));
+        let room = Arc::clone(&all).acquire_owned().await.unwrap();
+        let (done, pending) = tokio::sync::oneshot::channel();
+        drop(wait_in_room(async { pending.await.unwrap() }, room));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(all.available_permits(), 0);
+        done.send(Ok(BatchOutcome::new(Ok(Vec::new())))).unwrap();
+        drop(all.acquire().await);
     }
 }

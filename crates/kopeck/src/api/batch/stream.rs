@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::ready;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures_util::{FutureExt, stream};
 use ledger::{Batch, BatchMode, BatchOutcome, LedgerError, Outcome, Submission, UserId};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::lines::{End, LINE_BYTES_MAX, Lines};
-use super::{read, write};
+use super::{check_session, outcome_of, read, wait_in_room, write};
 use crate::auth::Caller;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
@@ -47,8 +48,6 @@ struct Chunk {
     lines: u64,
     /// In place of those that could not be read, by index, what is wrong.
     refused: VecDeque<(u64, Problem)>,
-    /// A task, so that the room is free when the ledger is done, however late the client takes the
-    /// results: else clients that do not read could keep it.
     outcome: JoinHandle<Result<BatchOutcome, LedgerError>>,
 }
 
@@ -129,10 +128,8 @@ impl Import {
 
     /// Hands in the lines that are there.
     async fn take_chunk(&mut self) {
-        match self.state.auth.sessions.find(&self.caller.token).await {
-            Ok(Some(_)) => {}
-            Ok(None) => return self.stopped = Some(Some(Problem::not_logged_in())),
-            Err(error) => return self.stopped = Some(Some(error.into())),
+        if let Err(problem) = check_session(&self.state, &self.caller).await {
+            return self.stopped = Some(Some(problem));
         }
         let currency = self.state.ledger.currency();
         let first = self.index;
@@ -160,28 +157,39 @@ impl Import {
             return;
         }
         let room = self.state.batches.room(submissions.len()).await;
-        let pending = Self::hand_in(&self.state, submissions).await;
-        let outcome = tokio::spawn(outcome(pending, room));
+        let pending = match Self::hand_in(&self.state, &self.caller, submissions).await {
+            Ok(pending) => pending,
+            Err(problem) => {
+                self.index = first;
+                return self.stopped = Some(Some(problem));
+            }
+        };
+        let outcome = wait_in_room(pending, room);
         self.in_flight.push_back(Chunk { first, lines, refused, outcome });
         // It was we who waited, for room.
         self.lines.restart_clock();
     }
 
     /// Hands in operations; where there is no room for them, again a little later.
-    async fn hand_in(state: &AppState, submissions: Vec<Submission>) -> Pending {
+    async fn hand_in(
+        state: &AppState,
+        caller: &Caller,
+        submissions: Vec<Submission>,
+    ) -> Result<Pending, Problem> {
         if submissions.is_empty() {
-            return Box::pin(std::future::ready(Ok(BatchOutcome::new(Ok(Vec::new())))));
+            return Ok(Box::pin(ready(Ok(BatchOutcome::new(Ok(Vec::new()))))));
         }
         loop {
+            check_session(state, caller).await?;
             let submissions = submissions.clone();
             let batch = Batch { mode: BatchMode::Independent, submissions, key: None };
             let mut pending: Pending = Box::pin(state.teller.submit_batch(batch));
             match (&mut pending).now_or_never() {
-                None => return pending,
+                None => return Ok(pending),
                 Some(Err(LedgerError::Overloaded)) => {
                     tokio::time::sleep(OVERLOADED_PAUSE).await;
                 }
-                Some(outcome) => return Box::pin(std::future::ready(outcome)),
+                Some(outcome) => return Ok(Box::pin(ready(outcome))),
             }
         }
     }
@@ -247,22 +255,10 @@ impl Import {
     }
 }
 
-/// Waits for an outcome, and frees the room that its operations had.
-async fn outcome(
-    pending: Pending,
-    room: OwnedSemaphorePermit,
-) -> Result<BatchOutcome, LedgerError> {
-    let outcome = pending.await;
-    drop(room);
-    outcome
-}
-
 /// Waits for the oldest chunk's outcome; for ever where there is none.
 async fn first(in_flight: &mut VecDeque<Chunk>) -> Result<BatchOutcome, LedgerError> {
     match in_flight.front_mut() {
-        Some(chunk) => (&mut chunk.outcome).await.unwrap_or_else(|error| {
-            Err(LedgerError::OutcomeUnknown(format!("a chunk's task failed: {error}")))
-        }),
+        Some(chunk) => outcome_of(&mut chunk.outcome).await,
         None => std::future::pending().await,
     }
 }

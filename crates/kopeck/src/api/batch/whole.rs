@@ -146,11 +146,10 @@ pub(super) async fn answer(
     } else {
         let room = state.batches.room(submissions.len());
         let room = tokio::time::timeout(super::PLACE_WAIT_MAX, room).await;
-        let _room = room.map_err(|_| LedgerError::Overloaded)?;
-        // The body may have come slowly: who has logged out since the head was read moves nothing more.
-        let session = state.auth.sessions.find(&caller.token).await?;
-        session.ok_or_else(Problem::not_logged_in)?;
-        state.teller.submit_batch(Batch { mode, submissions, key }).await?
+        let room = room.map_err(|_| LedgerError::Overloaded)?;
+        super::check_session(state, caller).await?;
+        let pending = state.teller.submit_batch(Batch { mode, submissions, key });
+        super::outcome_of(&mut super::wait_in_room(pending, room)).await?
     };
     let replayed = outcome.replayed;
     match outcome.decision {
