@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use ledger::{Checkpoint, Ledger, LedgerError, OperationId};
+use ledger::{Checkpoint, ID_MAX, Ledger, LedgerError, OperationId};
 use tokio::sync::Mutex;
 
 use super::openapi::{CheckpointProblems, ReceiptProblems};
@@ -100,6 +100,13 @@ pub(super) async fn receipt(
     text.map(Json).map_err(|error| Problem::new(Code::Internal).privately(error.to_string()))
 }
 
+/// A whole number from 1 on. One that no book can come to is the greatest, which this book never had either.
+fn parse_count(text: &str) -> Option<OperationId> {
+    let is_whole = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    let beyond = || OperationId::new(ID_MAX).filter(|_| is_whole && !text.is_empty());
+    OperationId::parse(text).or_else(beyond)
+}
+
 fn parse_operations(query: &str, operation: OperationId) -> Result<Option<u64>, Problem> {
     let malformed = |field: &str, detail: String| {
         Problem::new(Code::MalformedQuery).detail(detail).field(field.to_owned())
@@ -110,7 +117,7 @@ fn parse_operations(query: &str, operation: OperationId) -> Result<Option<u64>, 
             let name: String = name.chars().take(100).collect();
             return Err(malformed(&name, "there is no such query parameter".to_owned()));
         }
-        let parsed = OperationId::parse(&value).filter(|count| *count >= operation);
+        let parsed = parse_count(&value).filter(|count| *count >= operation);
         let detail = || {
             format!(
                 "`operations` must be a whole number, and at least the operation's, {operation}"

@@ -64,9 +64,13 @@ async fn a_receipt_is_for_those_who_had_a_part_in_it() {
         assert_eq!(answer.text, others.text, "{nothing}");
     }
     service.client().get(path).await.expect_problem(401, "not_logged_in");
-    let too_many = format!("{path}?operations=3");
-    anna.client.get(&too_many).await.expect_problem(missing.0, missing.1);
-    for bad in ["operations=1", "operations=x", "operations=", "operations=2&operations=2", "n=2"] {
+    for too_many in ["3", "9007199254740991", "9007199254740992", "99999999999999999999999"] {
+        let too_many = format!("{path}?operations={too_many}");
+        anna.client.get(&too_many).await.expect_problem(missing.0, missing.1);
+    }
+    let twice = "operations=2&operations=2";
+    let bad = ["operations=1", "operations=x", "operations=", "operations=02", "operations=-2"];
+    for bad in bad.into_iter().chain([twice, "n=2"]) {
         let answer = anna.client.get(&format!("{path}?{bad}")).await;
         answer.expect_problem(400, "malformed_query");
     }
