@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +31,10 @@ const LOG_KEPT_BYTES_MAX: i64 = 67_108_864;
 const STATEMENTS_MAX: usize = 64;
 
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Where a data file says by which version of SQLite's format it is read, and the one of those that have a log.
+const VERSION_AT: u64 = 19;
+const VERSION_WITH_LOG: u8 = 2;
 
 /// Makes the file if it is not there, readable by its owner only, or refuses another program's,
 /// which is left as it is. SQLite gives the files beside it the same rights.
@@ -71,8 +75,20 @@ pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
 pub(crate) fn inspect_log_of(file: &Path) -> Result<(), OpenError> {
     match inspect_log(file) {
         Err(OpenError::LogDamaged(_)) if is_in_use(file)? => Ok(()),
+        Ok(()) if is_without_its_log(file) => Err(OpenError::OtherNames(file.to_owned())),
         inspected => inspected,
     }
+}
+
+/// Whether a data file has another name, and no log beside this one: there is one beside the other, and what was
+/// acknowledged last is in it. A backup has none.
+fn is_without_its_log(file: &Path) -> bool {
+    let keeps_a_log = || {
+        let mut version = [0];
+        let read = File::open(file).and_then(|file| file.read_at(&mut version, VERSION_AT));
+        read.is_ok() && version == [VERSION_WITH_LOG]
+    };
+    directory::has_other_names(file) && !log_of(file).exists() && keeps_a_log()
 }
 
 /// By this name of the data file, or by that of what it leads to.
@@ -196,8 +212,6 @@ pub(crate) fn beside(file: &Path, ending: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt;
-
     use super::*;
 
     /// Where the index of the log says how long the log is, in two copies.

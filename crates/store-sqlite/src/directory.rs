@@ -67,9 +67,9 @@ pub(crate) fn leads_nowhere(path: &Path) -> bool {
     file(path).is_symlink() && !has_file(path)
 }
 
-/// Whether the data file has another name, by which it may be another directory's, in use, with another log.
-pub(crate) fn has_other_names(path: &Path) -> bool {
-    fs::metadata(file(path)).is_ok_and(|file| file.nlink() > 1)
+/// Whether a data file has another name, by which it may be another directory's, in use, with another log.
+pub(crate) fn has_other_names(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|file| file.nlink() > 1)
 }
 
 /// A file that belongs to a data file which is not there: it was lost, or is still to come. Nor is one that is

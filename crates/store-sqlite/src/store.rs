@@ -73,7 +73,7 @@ impl SqliteStore {
         if directory::leads_nowhere(&options.dir) {
             return Err(OpenError::LinkLeadsNowhere(file));
         }
-        if directory::has_other_names(&options.dir) {
+        if directory::has_other_names(&file) {
             return Err(OpenError::OtherNames(file));
         }
         connection::inspect_log(&file)?;

@@ -448,6 +448,36 @@ fn a_backup_by_the_data_files_name_makes_no_data_directory_of_its_folder() {
     refused("third.db");
 }
 
+/// Its engine keeps its log beside the name that it runs on, and nothing of it beside another one.
+#[test]
+fn a_data_file_is_not_read_by_a_hard_link_without_its_log() {
+    let engine = Engine::with_people(1);
+    engine.deposit(2, 1).unwrap();
+    let engine = engine.reopen().unwrap();
+    engine.deposit(2, 1).unwrap();
+    let (dir, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let linked = dir.path().join("kopeck.db");
+    std::fs::hard_link(engine.dir().join("kopeck.db"), &linked).unwrap();
+    let (file, data) = (to.path().join("backup.db"), to.path().join("data"));
+    // By it, what was there before the start is all that there is.
+    let refused = [
+        back_up(dir.path(), &file).unwrap_err().to_string(),
+        bring_back(&linked, &data).unwrap_err().to_string(),
+        store_sqlite::Export::open(dir.path()).err().unwrap().to_string(),
+        store_sqlite::checkpoint(dir.path()).unwrap_err().to_string(),
+    ];
+    assert!(refused.iter().all(|error| error.contains("has another name")), "{refused:?}");
+    assert_eq!((names(dir.path()).len(), names(to.path()).len()), (1, 0), "nothing is left behind");
+    // By its own it is read, beside its engine and at rest; and a backup, which has no log, by any.
+    assert_eq!(back_up(engine.dir(), &file).unwrap().contents.operations, 2);
+    engine.store.close();
+    back_up_watched(engine.dir(), &file, true, &unwatched()).unwrap();
+    std::fs::remove_file(&linked).unwrap();
+    std::fs::hard_link(&file, &linked).unwrap();
+    assert_eq!(bring_back(&linked, &data).unwrap().contents.operations, 2);
+    store_sqlite::checkpoint(dir.path()).unwrap();
+}
+
 #[test]
 fn a_backup_is_not_put_beside_what_would_be_read_with_it() {
     let engine = Engine::with_people(1);
