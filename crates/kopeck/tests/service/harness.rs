@@ -112,9 +112,11 @@ impl Service {
         self.shell("kill -TERM \"$1\"", "");
     }
 
-    /// Asks it twice to stop, so many seconds apart.
+    /// Asks it twice to stop, so many seconds apart, or at once. By two kinds of signal: two of one kind may become one
+    /// on their way.
     pub(crate) fn ask_to_stop_twice(&self, apart: &str) {
-        self.shell("kill -TERM \"$1\"; sleep \"$2\"; kill -TERM \"$1\"", apart);
+        let script = "kill -TERM \"$1\"; test -z \"$2\" || sleep \"$2\"; kill -INT \"$1\"";
+        self.shell(script, apart);
     }
 
     /// The shell's own `kill`: a bare Debian has no program of that name.
