@@ -98,12 +98,12 @@ pub(crate) fn leftover(path: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 /// Whether a process has the data file of this name now, by the lock beside it. Where that one's file was deleted,
-/// the directory's own lock tells; where it is there it is not asked, for others may lock a directory for a purpose of
-/// theirs.
+/// the directory's own lock tells, of the data file and not of a copy beside it; where it is there it is not asked, for
+/// others may lock a directory for a purpose of theirs.
 pub(crate) fn is_in_use(file: &Path) -> io::Result<bool> {
     match is_locked(&file.with_extension("lock")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(is_locked(folder(file)).unwrap_or(false))
+            Ok(file.ends_with(FILE) && is_locked(folder(file)).unwrap_or(false))
         }
         found => found,
     }
@@ -219,10 +219,11 @@ mod tests {
     fn it_is_in_use_while_it_is_open_also_without_the_locks_file() {
         let dir = tempfile::TempDir::new().unwrap();
         let open = || Directory::open(dir.path()).unwrap();
+        let copy_is_in_use = || is_in_use(&dir.path().join("copy.db")).unwrap();
         let is_in_use = || is_in_use(&file(dir.path())).unwrap();
         assert!(!is_in_use());
         let directory = open();
-        assert!(is_in_use());
+        assert!(is_in_use() && !copy_is_in_use());
         fs::remove_file(dir.path().join(LOCK)).unwrap();
         assert!(is_in_use());
         drop(directory);
