@@ -31,6 +31,7 @@ mod receipt;
 mod routes;
 mod server;
 mod sheet;
+mod signals;
 mod state;
 mod statement;
 mod telemetry;
@@ -44,13 +45,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::Parser;
 use ledger::{Currency, LedgerError};
 use store_sqlite::{Observer, Options, Recovered, SqliteStore};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::config::{
@@ -69,8 +69,6 @@ const HALT_FLUSH: Duration = Duration::from_secs(1);
 const HALT_CLOSE_MAX: Duration = Duration::from_secs(2);
 /// How long they may take in any case: a disk that hangs says nothing.
 const CLOSE_MAX: Duration = Duration::from_secs(60);
-/// Within what time two signals are one: `timeout` sends its signal to the process, then to the whole group.
-const ONE_SIGNAL_MAX: Duration = Duration::from_millis(250);
 /// How many operations may wait when only the bank's password is set.
 const QUEUE_OF_ONE: usize = 1_024;
 
@@ -119,7 +117,7 @@ fn start(options: Serve) -> anyhow::Result<()> {
 
 async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     // From the first moment, so that a signal during the recovery is not lost.
-    let stop = stop_signal()?;
+    let stop = signals::stop()?;
     let bank = BankEnvironment::read()?;
     let listen = options.listen;
     let cannot_listen = || format!("cannot listen on {listen}");
@@ -244,35 +242,6 @@ async fn open(
     });
     let options = Options { dir, currency, queue_operations_max, key_window, observer, deliver };
     Ok(tokio::task::spawn_blocking(move || SqliteStore::open(options)).await??)
-}
-
-/// Resolves at SIGTERM or Ctrl-C. A second one ends the process at once, but not one that came with the first.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (send, receive) = tokio::sync::oneshot::channel();
-    tokio::spawn(async move {
-        let mut send = Some(send);
-        let mut first = None;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            let first = *first.get_or_insert_with(Instant::now);
-            match send.take() {
-                Some(send) => drop(send.send(())),
-                None if first.elapsed() < ONE_SIGNAL_MAX => {}
-                // The data are safe whenever the process ends; only answers may be lost.
-                None => std::process::exit(130),
-            }
-        }
-    });
-    Ok(async move {
-        if receive.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    })
 }
 
 /// Says on standard output the bank's password, which is kept nowhere.

@@ -46,7 +46,6 @@ use std::sync::atomic::Ordering;
 use anyhow::Context;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::document::Document;
 use self::load::STOP;
@@ -92,12 +91,9 @@ fn measure_and_say(wanted: Wanted) -> anyhow::Result<bool> {
 fn measure(wanted: Wanted) -> anyhow::Result<Document> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (stop, hung_up) = (crate::stop_signal()?, hung_up()?);
+        let stop = crate::signals::stop()?;
         tokio::spawn(async move {
-            tokio::select! {
-                () = stop => {}
-                () = hung_up => {}
-            }
+            stop.await;
             STOP.store(true, Ordering::Relaxed);
         });
         let work = move || match wanted.preset {
@@ -106,18 +102,6 @@ fn measure(wanted: Wanted) -> anyhow::Result<Document> {
             None => measure::http(&wanted.measure, &wanted.place),
         };
         tokio::task::spawn_blocking(work).await?
-    })
-}
-
-/// Resolves when the terminal is gone (SIGHUP); never where whoever started this wants that ignored (`nohup`).
-fn hung_up() -> anyhow::Result<impl Future<Output = ()>> {
-    let ignored = usage::ignores_hangups();
-    let mut signal = (!ignored).then(|| signal(SignalKind::hangup())).transpose()?;
-    Ok(async move {
-        match &mut signal {
-            Some(signal) => drop(signal.recv().await),
-            None => std::future::pending().await,
-        }
     })
 }
 

@@ -35,7 +35,7 @@ use crate::http_threads::HttpThreads;
 use crate::routes::Routes;
 use crate::state::AppState;
 use crate::telemetry::{self, Metrics};
-use crate::{clock, server, stop_signal};
+use crate::{clock, server, signals};
 
 /// What to be, and where.
 #[derive(Debug, Clone, Args)]
@@ -82,7 +82,7 @@ async fn serve(
     options: Serve,
     threads: &HttpThreads,
 ) -> anyhow::Result<()> {
-    let stop = stop_signal()?;
+    let stop = signals::stop()?;
     let store = prefill::open(work, Arc::new(Unobserved))?;
     threads.stay(&work.data()).await?;
     let ledger = Arc::new(NullLedger::new(work.size().wallets)?);

@@ -95,16 +95,6 @@ pub(super) fn kept_to(process: &str) -> Option<String> {
         .find(|some| *some != all)
 }
 
-/// Whether whoever started this process wants it to go on when the terminal is gone, as `nohup` does.
-pub(super) fn ignores_hangups() -> bool {
-    read(SELF, "status").as_deref().and_then(ignored).is_some_and(|signals| signals & 1 == 1)
-}
-
-/// The signals that are ignored: the first of them, SIGHUP, is the last bit.
-fn ignored(status: &str) -> Option<u64> {
-    u64::from_str_radix(word(status, "SigIgn:")?, 16).ok()
-}
-
 fn read(process: &str, file: &str) -> Option<String> {
     std::fs::read_to_string(format!("/proc/{process}/{file}")).ok()
 }
@@ -144,7 +134,6 @@ mod tests {
         assert_eq!(field(io, "cancelled_write_bytes:"), Some(96));
         assert_eq!(field("VmHWM:\t  12 kB\n", "VmHWM:"), Some(12));
         assert_eq!(field(io, "read_bytes:"), None);
-        assert_eq!(ignored("SigBlk:\t0\nSigIgn:\t0000000000001001\n"), Some(0x1001));
     }
 
     #[cfg(target_os = "linux")]

@@ -29,7 +29,7 @@ fn stoppable<T: Send + 'static>(
 ) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let stop = crate::stop_signal()?;
+        let stop = crate::signals::stop()?;
         let progress = Arc::clone(progress);
         tokio::spawn(async move {
             stop.await;

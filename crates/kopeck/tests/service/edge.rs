@@ -207,14 +207,22 @@ fn slow_clients_are_let_go() {
 /// Who asks in the last moment is told to ask another one, and is waited for.
 #[test]
 fn it_is_not_ready_when_it_stops() {
-    let mut service = Service::start();
+    for signal in ["TERM", "INT", "HUP"] {
+        stops_in_order(Service::start_with_a_terminal(), signal);
+    }
+    let service = Service::start_with_nohup();
+    service.ask_to_stop_by("HUP");
+    stops_in_order(service, "TERM");
+}
+
+fn stops_in_order(mut service: Service, signal: &str) {
     let address = service.url().strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SEEN_MAX)).unwrap();
     stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n").unwrap();
     // The beginning of it must have been read.
     std::thread::sleep(Duration::from_millis(300));
-    service.ask_to_stop();
+    service.ask_to_stop_by(signal);
     let start = Instant::now();
     while TcpStream::connect(address).is_ok() {
         assert!(start.elapsed() < SEEN_MAX, "it does not stop");

@@ -62,6 +62,17 @@ impl Service {
         Self::start_limited(&format!("ulimit -n {count}"))
     }
 
+    /// Starts one in a directory of its own that hears when a terminal goes, also where whoever runs the tests does not
+    /// (`nohup`).
+    pub(crate) fn start_with_a_terminal() -> Self {
+        Self::start_limited("exec env --default-signal=HUP \"$0\" \"$@\"")
+    }
+
+    /// Starts one that ignores that its terminal goes.
+    pub(crate) fn start_with_nohup() -> Self {
+        Self::start_limited("trap '' HUP")
+    }
+
     fn start_limited(limit: &str) -> Self {
         let home = Arc::new(tempfile::tempdir().unwrap());
         let mut command = Command::new("bash");
@@ -109,7 +120,12 @@ impl Service {
 
     /// Asks it to stop (SIGTERM) without waiting for it.
     pub(crate) fn ask_to_stop(&self) {
-        self.shell("kill -TERM \"$1\"", "");
+        self.ask_to_stop_by("TERM");
+    }
+
+    /// Asks it to stop by a signal without waiting for it.
+    pub(crate) fn ask_to_stop_by(&self, signal: &str) {
+        self.shell("kill -\"$2\" \"$1\"", signal);
     }
 
     /// Asks it twice to stop, so many seconds apart, or at once. By two kinds of signal: two of one kind may become one
