@@ -161,19 +161,7 @@ impl<W: Write> Sheet<W> {
     /// Writes a row.
     pub(crate) fn row<const COLUMNS: usize>(&mut self, row: &Row<'_, COLUMNS>) -> io::Result<()> {
         match self {
-            Self::Csv(out) => {
-                for (_, cell) in row {
-                    match cell {
-                        Cell::Number(number) => out.write_field(number).map_err(of_csv)?,
-                        Cell::Word(word) => out.write_field(&**word).map_err(of_csv)?,
-                        Cell::Text(text) => {
-                            let text = neutralised(text.unwrap_or_default());
-                            out.write_field(&*text).map_err(of_csv)?;
-                        }
-                    }
-                }
-                out.write_record(None::<&[u8]>).map_err(of_csv)
-            }
+            Self::Csv(out) => csv_row(out, row).map_err(of_csv),
             Self::JsonLines(out) => {
                 serde_json::to_writer(&mut *out, &Object(row))?;
                 out.write_all(b"\n")
@@ -191,6 +179,20 @@ impl<W: Write> Sheet<W> {
             Self::JsonLines(mut out) => out.flush().map(|()| out),
         }
     }
+}
+
+fn csv_row<const COLUMNS: usize>(
+    out: &mut csv::Writer<impl Write>,
+    row: &Row<'_, COLUMNS>,
+) -> csv::Result<()> {
+    for (_, cell) in row {
+        match cell {
+            Cell::Number(number) => out.write_field(number)?,
+            Cell::Word(word) => out.write_field(&**word)?,
+            Cell::Text(text) => out.write_field(&*neutralised(text.unwrap_or_default()))?,
+        }
+    }
+    out.write_record(None::<&[u8]>)
 }
 
 /// The failure of whatever is written to, as it came: the crate's own conversion forgets of which kind it was.

@@ -356,7 +356,8 @@ pub(crate) fn sync(file: &Path, watch: &dyn Watch) -> Result<u64, CopyError> {
 }
 
 /// The directory that a file is in.
-pub(crate) fn folder(file: &Path) -> &Path {
+#[must_use]
+pub fn folder(file: &Path) -> &Path {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

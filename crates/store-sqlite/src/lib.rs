@@ -50,7 +50,7 @@ mod writer;
 pub use backup::{Backup, backup};
 pub use check::{Check, CheckError, Checked, Finding, Place, check, checkpoint};
 pub use checkpoint::COPIES_A_CHECKPOINT;
-pub use copy::{Contents, CopyError, Done, Step, Unwatched, Watch};
+pub use copy::{Contents, CopyError, Done, Step, Unwatched, Watch, folder};
 pub use directory::{has_file as has_data_file, holds_data};
 pub use export::{Export, ExportError};
 pub use opening::{Deliver, Observer, OpenError, Options, Recovered, Unobserved, deliver_here};

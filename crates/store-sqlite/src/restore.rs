@@ -4,7 +4,7 @@
 //! directory's lock is held until the data are in their place.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,13 +38,10 @@ fn make(restore: &Restore<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyError
     if !restore.file.try_exists().map_err(CopyError::io(restore.file))? || !restore.file.is_file() {
         return Err(CopyError::NotThere(restore.file.to_owned()));
     }
-    let was_there = restore.data.exists();
+    let (file, was_there) = (directory::file(restore.data), restore.data.exists());
     // Also before the lock's file is made: it would make a data directory of whatever other folder was named.
-    if was_there
-        && !directory::is_in_use(&directory::file(restore.data)).unwrap_or(true)
-        && let Some(found) = left_over(&directory::file(restore.data))?
-    {
-        return Err(CopyError::HasData(found));
+    if was_there && !directory::is_in_use(&file).unwrap_or(true) {
+        refuse_left_over(&file)?;
     }
     let directory = Directory::open(restore.data)?;
     let made = fill(&directory, restore, watch);
@@ -62,9 +59,7 @@ fn fill(
     watch: &Arc<dyn Watch>,
 ) -> Result<(Contents, u64), CopyError> {
     let file = directory.file();
-    if let Some(found) = left_over(&file)? {
-        return Err(CopyError::HasData(found));
-    }
+    refuse_left_over(&file)?;
     // A backup has no log, but what somebody copied by hand may.
     inspect_log_of(restore.file)?;
     let partial = Partial::of(&file)?;
@@ -81,23 +76,23 @@ fn fill(
     Ok((contents, bytes))
 }
 
-/// Anything of another data file: SQLite's files, or the files of its keys, which may remember
+/// Refuses anything of another data file: SQLite's files, or the files of its keys, which may remember
 /// refusals that the backup does not know of.
-fn left_over(file: &Path) -> Result<Option<PathBuf>, CopyError> {
+fn refuse_left_over(file: &Path) -> Result<(), CopyError> {
     let beside = BESIDE.map(|ending| beside(file, ending));
     let found =
         [file.to_owned()].into_iter().chain(beside).find(|it| it.symlink_metadata().is_ok());
-    if found.is_some() {
-        return Ok(found);
+    if let Some(found) = found {
+        return Err(CopyError::HasData(found));
     }
     let folder = copy::folder(file);
     for entry in fs::read_dir(folder).map_err(CopyError::io(folder))? {
         let entry = entry.map_err(CopyError::io(folder))?;
         if entry.file_name().as_encoded_bytes().starts_with(b"keys-") {
-            return Ok(Some(entry.path()));
+            return Err(CopyError::HasData(entry.path()));
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Brings the copy to today's version and ends its sessions. Without a journal: what fails here is

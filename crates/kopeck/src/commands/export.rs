@@ -86,10 +86,7 @@ fn to_standard_output(wanted: &Wanted, progress: &Progress) -> anyhow::Result<()
 }
 
 fn to_file(wanted: &Wanted, progress: &Progress) -> anyhow::Result<()> {
-    let folder = match wanted.output.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = store_sqlite::folder(&wanted.output);
     if store_sqlite::holds_data(folder, &wanted.directory.data) {
         anyhow::bail!("lies in a data directory; choose a place outside of it");
     }

@@ -59,7 +59,7 @@ const LINES_TYPES: [&str; 3] =
     ["application/jsonl", "application/x-ndjson", "application/jsonlines"];
 
 /// What becomes of operations that were handed in.
-type Outcome = Result<BatchOutcome, LedgerError>;
+type Outcomes = Result<BatchOutcome, LedgerError>;
 
 /// The room that batches have.
 #[derive(Debug)]
@@ -121,9 +121,9 @@ impl Batches {
 /// Waits for an outcome in a task, so that the room is taken until the ledger is done, and no longer: whether the client
 /// goes away before, or takes what comes late.
 fn wait_in_room(
-    pending: impl Future<Output = Outcome> + Send + 'static,
+    pending: impl Future<Output = Outcomes> + Send + 'static,
     room: OwnedSemaphorePermit,
-) -> JoinHandle<Outcome> {
+) -> JoinHandle<Outcomes> {
     tokio::spawn(async move {
         let outcome = pending.await;
         drop(room);
@@ -132,7 +132,7 @@ fn wait_in_room(
 }
 
 /// The outcome that a task has waited for.
-async fn outcome_of(task: &mut JoinHandle<Outcome>) -> Outcome {
+async fn outcome_of(task: &mut JoinHandle<Outcomes>) -> Outcomes {
     task.await.unwrap_or_else(|error| {
         Err(LedgerError::OutcomeUnknown(format!("a batch's task failed: {error}")))
     })

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::lines::{End, LINE_BYTES_MAX, Lines};
-use super::{check_session, outcome_of, read, wait_in_room, write};
+use super::{Outcomes, check_session, outcome_of, read, wait_in_room, write};
 use crate::auth::Caller;
 use crate::problem::{Code, Problem};
 use crate::state::AppState;
@@ -39,7 +39,7 @@ const CHUNKS_MAX: usize = 4;
 /// How long to wait before a full queue is asked again.
 const OVERLOADED_PAUSE: Duration = Duration::from_millis(20);
 
-type Pending = Pin<Box<dyn Future<Output = Result<BatchOutcome, LedgerError>> + Send>>;
+type Pending = Pin<Box<dyn Future<Output = Outcomes> + Send>>;
 
 /// Lines that were read together and handed in.
 struct Chunk {
@@ -48,7 +48,7 @@ struct Chunk {
     lines: u64,
     /// In place of those that could not be read, by index, what is wrong.
     refused: VecDeque<(u64, Problem)>,
-    outcome: JoinHandle<Result<BatchOutcome, LedgerError>>,
+    outcome: JoinHandle<Outcomes>,
 }
 
 /// An import on its way.
@@ -195,7 +195,7 @@ impl Import {
     }
 
     /// The results of a chunk, a line each.
-    fn results(&mut self, mut chunk: Chunk, outcome: Result<BatchOutcome, LedgerError>) -> Vec<u8> {
+    fn results(&mut self, mut chunk: Chunk, outcome: Outcomes) -> Vec<u8> {
         const RESULT_BYTES: usize = 112;
         let outcomes = outcome.and_then(|outcome| {
             let none = |_| LedgerError::OutcomeUnknown("the engine gave no outcomes".to_owned());
@@ -256,7 +256,7 @@ impl Import {
 }
 
 /// Waits for the oldest chunk's outcome; for ever where there is none.
-async fn first(in_flight: &mut VecDeque<Chunk>) -> Result<BatchOutcome, LedgerError> {
+async fn first(in_flight: &mut VecDeque<Chunk>) -> Outcomes {
     match in_flight.front_mut() {
         Some(chunk) => outcome_of(&mut chunk.outcome).await,
         None => std::future::pending().await,
