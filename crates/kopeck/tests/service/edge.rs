@@ -204,6 +204,16 @@ fn slow_clients_are_let_go() {
     assert!(answer.contains("request_timeout"), "{answer}");
 }
 
+/// A request whose head still lacks its end.
+fn begin_to_ask(address: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SEEN_MAX)).unwrap();
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n").unwrap();
+    // The beginning of it must have been read.
+    std::thread::sleep(Duration::from_millis(300));
+    stream
+}
+
 /// Who asks in the last moment is told to ask another one, and is waited for.
 #[test]
 fn it_is_not_ready_when_it_stops() {
@@ -217,11 +227,7 @@ fn it_is_not_ready_when_it_stops() {
 
 fn stops_in_order(mut service: Service, signal: &str) {
     let address = service.url().strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(SEEN_MAX)).unwrap();
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n").unwrap();
-    // The beginning of it must have been read.
-    std::thread::sleep(Duration::from_millis(300));
+    let mut stream = begin_to_ask(address);
     service.ask_to_stop_by(signal);
     let start = Instant::now();
     while TcpStream::connect(address).is_ok() {
@@ -242,11 +248,7 @@ fn stops_in_order(mut service: Service, signal: &str) {
 fn two_signals_at_once_are_one_and_a_later_one_ends_it() {
     for (apart, status) in [("", 0), ("1", 130)] {
         let mut service = Service::start();
-        let address = service.url().strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n").unwrap();
-        // The beginning of it must have been read.
-        std::thread::sleep(Duration::from_millis(300));
+        let mut stream = begin_to_ask(service.url().strip_prefix("http://").unwrap());
         service.ask_to_stop_twice(apart);
         // Where it has ended, nobody takes the rest.
         let _ = stream.write_all(b"\r\n");

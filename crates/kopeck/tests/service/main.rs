@@ -29,6 +29,7 @@ mod money;
 mod operations;
 mod pages;
 mod receipts;
+mod slow_batches;
 mod statement;
 mod storage;
 mod wallet;
