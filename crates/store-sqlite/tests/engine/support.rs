@@ -31,7 +31,7 @@ impl Engine {
         engine
     }
 
-    fn on(dir: Arc<TempDir>) -> Result<Self, OpenError> {
+    pub(crate) fn on(dir: Arc<TempDir>) -> Result<Self, OpenError> {
         let (store, recovered) = open(dir.path())?;
         Ok(Self { store, recovered, dir })
     }
