@@ -4,9 +4,11 @@
 //! Never: a decision, an index, a chain. Bounds: one file, which is removed at the end.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Instant;
+
+use anyhow::Context as _;
 
 /// What an operation takes in it, in bytes: about what a row with a key takes in the data file.
 pub(super) const OPERATION_BYTES: usize = 100;
@@ -17,7 +19,12 @@ pub(super) const FILE: &str = "raw";
 /// Operations a second.
 pub(super) fn rate(dir: &Path, batch: usize, operations: usize) -> anyhow::Result<f64> {
     let path = dir.join(FILE);
-    let mut file = File::create(&path)?;
+    // Its room is not asked for before, so the disk may be full, and it is not the book that has none.
+    rate_of(&path, batch, operations).with_context(|| format!("the bare file {}", path.display()))
+}
+
+fn rate_of(path: &Path, batch: usize, operations: usize) -> io::Result<f64> {
+    let mut file = File::create(path)?;
     let batches = operations.div_ceil(batch.max(1)).max(1);
     let mut bytes = Vec::with_capacity(OPERATION_BYTES * batch);
     let mut numbers = 1_u64..;
@@ -47,6 +54,13 @@ fn append(bytes: &mut Vec<u8>, number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bare_file_that_cannot_be_written_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = format!("{:#}", rate(&dir.path().join("gone"), 8, 8).unwrap_err());
+        assert!(said.starts_with("the bare file ") && said.contains("gone/raw: "), "{said}");
+    }
 
     #[test]
     fn each_record_has_its_own_checksum() {
