@@ -188,6 +188,7 @@ fn check_all(
     let connection = open(file)?;
     let currency = schema::currency(&connection)?;
     schema_of::check(&connection, currency, findings)?;
+    schema_of::check_ledger(&connection, currency, findings)?;
     let links = Links::of(&connection, currency)?;
     let (start, wallets) =
         within_one_state(&connection, |connection| Start::read(connection, findings))?;
@@ -258,13 +259,13 @@ impl Start {
         let operations = newest.max(0).cast_unsigned().min(rows_max);
         let mark: i64 =
             connection.query_row("SELECT sweep_operation_id FROM ledger", (), |row| row.get(0))?;
-        let mark = mark.max(0).cast_unsigned();
-        if mark > operations {
+        if mark < 0 || mark.cast_unsigned() > operations {
             let detail = format!(
                 "the wallet table is said to hold all operations up to {mark}, of {operations}"
             );
             findings.add("mark_differs", Place::Whole, detail);
         }
+        let mark = mark.max(0).cast_unsigned();
         let wallets = Wallets::read(connection, findings)?;
         Ok((Self { operations, mark }, wallets))
     }

@@ -46,14 +46,16 @@ pub(crate) fn make_file(file: &Path) -> Result<(), OpenError> {
     schema::refuse_others(&look)
 }
 
-/// Refuses a log that lost acknowledged operations: SQLite would say nothing and go on without them.
+/// Refuses a log that lost acknowledged operations: SQLite would say nothing and go on without them. And one beside
+/// a file that keeps none, a backup that was put in the place of the log's own: SQLite would read it over that.
 pub(crate) fn inspect_log(file: &Path) -> Result<(), OpenError> {
     let log = log_of(file);
     let inspected = log::inspect(&log);
-    inspected
-        .map_err(|error| OpenError::Unusable { path: log, error })?
-        .map(drop)
-        .map_err(|damage| OpenError::LogDamaged(damage.to_string()))
+    let frames = inspected
+        .map_err(|error| OpenError::Unusable { path: log.clone(), error })?
+        .map_err(|damage| OpenError::LogDamaged(damage.to_string()))?;
+    let is_anothers = frames > 0 && version_of(file).is_some_and(|it| it != VERSION_WITH_LOG);
+    if is_anothers { Err(OpenError::LogOfAnother(log)) } else { Ok(()) }
 }
 
 /// The same for whoever only reads: what is missing must not be passed over by a check or a backup either.
@@ -74,7 +76,7 @@ pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
 /// engine did so.
 pub(crate) fn inspect_log_of(file: &Path) -> Result<(), OpenError> {
     match inspect_log(file) {
-        Err(OpenError::LogDamaged(_)) if is_in_use(file)? => Ok(()),
+        Err(OpenError::LogDamaged(_) | OpenError::LogOfAnother(_)) if is_in_use(file)? => Ok(()),
         Ok(()) if is_without_its_log(file) => Err(OpenError::OtherNames(file.to_owned())),
         inspected => inspected,
     }
@@ -83,12 +85,16 @@ pub(crate) fn inspect_log_of(file: &Path) -> Result<(), OpenError> {
 /// Whether a data file has another name, and no log beside this one: there is one beside the other, and what was
 /// acknowledged last is in it. A backup has none.
 fn is_without_its_log(file: &Path) -> bool {
-    let keeps_a_log = || {
-        let mut version = [0];
-        let read = File::open(file).and_then(|file| file.read_at(&mut version, VERSION_AT));
-        read.is_ok() && version == [VERSION_WITH_LOG]
-    };
+    let keeps_a_log = || version_of(file) == Some(VERSION_WITH_LOG);
     directory::has_other_names(file) && !log_of(file).exists() && keeps_a_log()
+}
+
+/// By which version of SQLite's format a data file is to be read, if it says so.
+fn version_of(file: &Path) -> Option<u8> {
+    let mut version = [0];
+    let read = File::open(file).and_then(|file| file.read_exact_at(&mut version, VERSION_AT));
+    let [version] = version;
+    read.is_ok().then_some(version)
 }
 
 /// By this name of the data file, or by that of what it leads to.

@@ -167,6 +167,13 @@ pub enum OpenError {
          wal_checkpoint(TRUNCATE)'` in the data directory lets go of the rest"
     )]
     LogDamaged(String),
+    /// The log belongs to another data file than the one that it is beside.
+    #[error(
+        "{0} is the log of another data file than the one beside it, which keeps none, as a backup does: read together \
+         they would be a book that never was. Move all that is in the data directory away, and `kopeck restore` the \
+         backup; or put the log's own data file back"
+    )]
+    LogOfAnother(PathBuf),
     /// The chain over the book is broken.
     #[error("the data file is damaged: {0}")]
     ChainBroken(String),

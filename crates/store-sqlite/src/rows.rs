@@ -158,10 +158,13 @@ pub(crate) const SELECT_REFUSAL: &str =
 /// The column of [`SELECT_REFUSAL`] that has the key.
 pub(crate) const REFUSAL_KEY: usize = 8;
 
+/// The column of [`SELECT_REFUSALS_AFTER`] that has the time.
+pub(crate) const REFUSAL_TIME: usize = 9;
+
 /// All refusals after an id, so many at most, in their order.
 pub(crate) const SELECT_REFUSALS_AFTER: &str =
     "SELECT refusal_id, kind, debit_wallet_id, credit_wallet_id, amount_minor, details, external_id,
-            code
+            code, idempotency_key, time_us
      FROM refusal WHERE refusal_id > ? ORDER BY refusal_id LIMIT ?";
 
 /// Reads what was refused, and why.

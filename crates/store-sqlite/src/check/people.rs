@@ -2,7 +2,7 @@
 //!
 //! Never: a word on passwords or sessions. Bounds: 16 bytes a wallet; users are read in chunks.
 
-use ledger::{Balance, OperationId, WalletId};
+use ledger::{Balance, IdempotencyKey, OperationId, WalletId};
 use rusqlite::Connection;
 
 use super::CheckError;
@@ -221,18 +221,30 @@ pub(super) fn check_sign_ups(
     Ok(())
 }
 
-/// Checks that every recorded refusal can be given again.
+/// Checks that every recorded refusal can be given again, under a key that somebody can have used, and that their
+/// numbers follow time: by that it is found which are older than the keys' window, and deleted.
 pub(super) fn check_refusals(
     connection: &Connection,
     findings: &mut Findings,
 ) -> Result<(), CheckError> {
-    let mut last = i64::MIN;
+    let (mut last, mut time_us) = (i64::MIN, i64::MIN);
     loop {
         let mut select = connection.prepare_cached(rows::SELECT_REFUSALS_AFTER)?;
         let mut found = select.query((last, ROWS_MAX.cast_signed()))?;
         let before = last;
         while let Some(row) = or_damage(found.next(), "refusal", findings)?.flatten() {
             last = row.get(0)?;
+            let then_us = row.get(rows::REFUSAL_TIME)?;
+            if then_us < time_us {
+                let detail = format!("refusal {last} is earlier than the one before it");
+                findings.add("time_goes_back", Place::Whole, detail);
+            }
+            time_us = time_us.max(then_us);
+            let key = row.get_ref(rows::REFUSAL_KEY)?.as_str().ok();
+            if key.is_none_or(|key| IdempotencyKey::parse(key).is_err()) {
+                let detail = format!("refusal {last} stands under a key that nobody can have used");
+                findings.add("refusal_unreadable", Place::Whole, detail);
+            }
             if rows::is_batch_key(row)? {
                 continue;
             }

@@ -55,6 +55,31 @@ pub(super) fn check(
     Ok(())
 }
 
+/// The row that describes the file, as far as it is not looked at elsewhere.
+pub(super) fn check_ledger(
+    connection: &Connection,
+    currency: Currency,
+    findings: &mut Findings,
+) -> Result<(), CheckError> {
+    let (exponent, window_us): (i64, i64) =
+        connection.query_row("SELECT exponent, key_window_us FROM ledger", (), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    if usize::try_from(exponent) != Ok(currency.exponent()) {
+        let detail = format!(
+            "the file is said to have {exponent} digits after the point, and {} has {}",
+            currency.code(),
+            currency.exponent()
+        );
+        findings.add("ledger_differs", Place::Whole, detail);
+    }
+    if window_us < 0 {
+        let detail = format!("keys are said to be remembered for {window_us} microseconds");
+        findings.add("ledger_differs", Place::Whole, detail);
+    }
+    Ok(())
+}
+
 /// What a schema is made of, by kind and name. Comments and spaces do not count.
 fn read(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
     let mut select = connection.prepare(

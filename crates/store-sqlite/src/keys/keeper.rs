@@ -19,7 +19,7 @@ use super::run::{Entry, Place, Reader, Run, RunError, Span};
 use super::shelf::{ENTRIES_BETWEEN_PAUSES, Horizon, Shelf, ShelfError, set_aside_if_damaged};
 
 /// So many entries are merged before it is looked whether something frozen waits.
-const ENTRIES_BETWEEN_LOOKS: u64 = 65_536;
+const ENTRIES_BETWEEN_LOOKS: u64 = if cfg!(test) { 256 } else { 65_536 };
 /// So many runs of about a size, or more, become one. Of fewer, each entry would be written more often; of more, there
 /// would be more runs to look into.
 const MERGED_RUNS_MIN: usize = 4;
@@ -72,7 +72,7 @@ impl Keeper {
     }
 
     /// Does all that there is to do now.
-    fn keep(&self) -> Result<(), ShelfError> {
+    pub(super) fn keep(&self) -> Result<(), ShelfError> {
         self.shelf.write_frozen()?;
         let horizon = self.horizon.place(&self.connection)?;
         self.shelf.forget(horizon)?;

@@ -11,6 +11,8 @@
 
 mod filter;
 pub(crate) mod keeper;
+#[cfg(test)]
+mod model;
 mod run;
 pub(crate) mod shelf;
 mod table;
@@ -33,7 +35,7 @@ use crate::look_ahead::KeyAhead;
 use crate::rows::{self, KeptTransfer};
 
 /// A table of so many entries is frozen and becomes a run: what a start has to read again.
-const RECENT_ENTRIES_MAX: usize = 1 << 17;
+const RECENT_ENTRIES_MAX: usize = if cfg!(test) { 1 << 6 } else { 1 << 17 };
 /// So is one of fewer entries after so many operations, so that a start never reads more of them.
 const RECENT_OPERATIONS_MAX: u64 = 1 << 18;
 /// The writer waits when its table has so many entries and the last is still being written.

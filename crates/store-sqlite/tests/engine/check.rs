@@ -389,11 +389,21 @@ fn blocks_refusals_and_the_schema_are_checked_too() {
     table.check("INSERT INTO chain_block VALUES (2, zeroblob(32))", &["block_stray"]);
     table.check("UPDATE refusal SET code = 'because'", &["refusal_unreadable"]);
     table.check("UPDATE refusal SET amount_minor = -1", &["refusal_unreadable"]);
+    table.check("UPDATE refusal SET idempotency_key = ''", &["refusal_unreadable"]);
+    let again = "INSERT INTO refusal SELECT NULL, kind, debit_wallet_id, credit_wallet_id, amount_minor, time_us,
+                     details, 'd', external_id, code FROM refusal;";
+    table.check(again, &[]);
+    let earlier = "UPDATE refusal SET time_us = time_us - 1 WHERE idempotency_key = 'd'";
+    table.check(&format!("{again}{earlier}"), &["time_goes_back"]);
     table.check(
         "CREATE TRIGGER thief AFTER INSERT ON transfer BEGIN UPDATE wallet SET opened_us = 0; END",
         &["schema_differs"],
     );
     table.check("DROP INDEX transfer_external_id", &["schema_differs"]);
+    table.check("UPDATE ledger SET exponent = 0", &["ledger_differs"]);
+    // A start would refuse these.
+    table.check("UPDATE ledger SET key_window_us = -1", &["ledger_differs"]);
+    table.check("UPDATE ledger SET sweep_operation_id = -1", &["mark_differs"]);
     table.check("DROP VIEW statement; CREATE VIEW statement AS SELECT 1", &["schema_differs"]);
 }
 

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use store_sqlite::{Backup, Check, Checked, Export, OpenError, Restore, Unwatched, Watch};
 use tempfile::TempDir;
 
+use crate::backup::back_up;
 use crate::support::{Engine, connect, submission, wait, wallet};
 
 /// An engine whose wallet table knows nothing of its operations, so that a start replays them all.
@@ -253,6 +254,26 @@ fn a_start_writes_the_log_once_more() {
     assert!(std::fs::metadata(&log).unwrap().modified().unwrap() > long_ago);
     assert!(std::fs::read(&log).unwrap() == before);
     drop(reader);
+}
+
+/// Read with the log of the file that was there before, it is a book that never was.
+#[test]
+fn a_backup_put_by_hand_beside_a_log_is_not_read_with_it() {
+    let engine = Engine::with_people(2);
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("backup.db");
+    back_up(engine.dir(), &file).unwrap();
+    let crashed = crashed(&engine);
+    std::fs::copy(&file, crashed.path().join("kopeck.db")).unwrap();
+    let refused =
+        |error: String| assert!(error.contains("the log of another data file"), "{error}");
+    refused(crate::support::open(crashed.path()).err().unwrap().to_string());
+    refused(back_up(crashed.path(), &place.path().join("another.db")).unwrap_err().to_string());
+    let check = Check { data: crashed.path(), published: None };
+    refused(store_sqlite::check(&check, &Unwatched).unwrap_err().to_string());
+    refused(Export::open(crashed.path()).err().unwrap().to_string());
+    std::fs::remove_file(crashed.path().join("kopeck.db-wal")).unwrap();
+    assert_eq!(crate::support::open(crashed.path()).unwrap().1.operations, 0);
 }
 
 #[test]
