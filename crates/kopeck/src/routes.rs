@@ -2,6 +2,9 @@
 //!
 //! Never: a handler. Bounds: what is not here is answered with 404.
 
+#[cfg(test)]
+mod two_ways;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -46,12 +49,17 @@ impl Routes {
 
     /// Answers one request. The one that there are most of goes straight to its handler, through the
     /// same edge: the table, which costs as much as the handler itself, would lead it there too.
-    pub(crate) async fn answer(mut self, request: Request<Incoming>) -> Response {
+    pub(crate) async fn answer(self, request: Request<Incoming>) -> Response {
         if request.uri().path() == api::TRANSFER && request.method() == Method::POST {
             let (state, route) = (self.state.clone(), Route::Known(api::TRANSFER));
             let transfer = |request| api::transfer(request, self.state);
             return pass(&state, Some(route), request.map(Body::new), transfer).await;
         }
+        self.answer_by_table(request).await
+    }
+
+    /// Answers one request as the table leads it, a transfer too.
+    async fn answer_by_table(mut self, request: Request<Incoming>) -> Response {
         // The table always has an answer.
         match self.router.call(request).await {
             Ok(response) => response,
