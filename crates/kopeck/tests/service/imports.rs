@@ -408,7 +408,28 @@ async fn a_client_that_does_not_read_is_held_up_and_let_go() {
 #[tokio::test]
 async fn a_client_that_waits_for_a_word_gets_it() {
     let service = Service::start();
-    let cookie = session_cookie(&service).await;
+    let mut stream = told_to_go_on(&service).await;
+    stream.write_all(b"x\n").await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.contains("malformed_json"), "{answer}");
+}
+
+/// Of who was told to go on and says nothing, a stop does not wait for the first line.
+#[tokio::test]
+async fn a_stop_ends_an_import_before_its_first_line() {
+    let mut service = Service::start();
+    let mut stream = told_to_go_on(&service).await;
+    service.ask_to_stop();
+    let mut answer = String::new();
+    tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.contains(r#"{"index":0,"status":"ended","code":"closing""#), "{answer}");
+    assert!(service.wait().success());
+}
+
+/// Begins an import of two bytes, of which none has come.
+async fn told_to_go_on(service: &Service) -> tokio::net::TcpStream {
+    let cookie = session_cookie(service).await;
     let address: std::net::SocketAddr =
         service.url().strip_prefix("http://").unwrap().parse().unwrap();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -420,10 +441,7 @@ async fn a_client_that_waits_for_a_word_gets_it() {
     let mut word = [0; 25];
     tokio::time::timeout(SOON, stream.read_exact(&mut word)).await.unwrap().unwrap();
     assert_eq!(std::str::from_utf8(&word).unwrap(), "HTTP/1.1 100 Continue\r\n\r\n");
-    stream.write_all(b"x\n").await.unwrap();
-    let mut answer = String::new();
-    tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
-    assert!(answer.contains("malformed_json"), "{answer}");
+    stream
 }
 
 /// A session as a raw client sends it.

@@ -83,8 +83,11 @@ pub(super) async fn answer(
         Import { state, caller, lines, index, in_flight, stopped, stopping, said_end, _turn: turn };
     if expects_word {
         // Who sends `Expect: 100-continue` is told to go on when the body is read, but only before
-        // the answer has begun.
-        let _ = import.lines.wait(0).await;
+        // the answer has begun. What came of it, or a stop, is found below once more.
+        tokio::select! {
+            _ = import.lines.wait(0) => {}
+            () = is_stopping(&mut import.stopping) => {}
+        }
     }
     let results = stream::unfold(import, async |mut import| {
         let results = import.next().await?;
