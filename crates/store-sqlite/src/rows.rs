@@ -155,7 +155,7 @@ pub(crate) const SELECT_REFUSAL: &str =
             code, idempotency_key
      FROM refusal WHERE refusal_id = ?";
 
-/// The column of [`SELECT_REFUSAL`] that has the key.
+/// The column of [`SELECT_REFUSAL`] and [`SELECT_REFUSALS_AFTER`] that has the key.
 pub(crate) const REFUSAL_KEY: usize = 8;
 
 /// The column of [`SELECT_REFUSALS_AFTER`] that has the time.

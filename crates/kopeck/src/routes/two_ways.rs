@@ -176,7 +176,7 @@ fn body(rng: &mut Rng) -> Vec<u8> {
     text
 }
 
-/// A request, and whether it may be that it does not end where it says.
+/// A request; it may be that it does not end where it says.
 fn request(rng: &mut Rng) -> Vec<u8> {
     let method = mostly(rng, "POST", &METHODS);
     let target = mostly(rng, super::api::TRANSFER, &TARGETS);

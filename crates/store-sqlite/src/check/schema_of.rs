@@ -1,5 +1,5 @@
-//! Owns the check of the file's shape: its tables, indexes and views, and SQLite's own check of the
-//! small ones.
+//! Owns the check of the file's shape: its tables, indexes and views, the row that describes it, and
+//! SQLite's own check of the small tables.
 //!
 //! Never: the rows of the book. Bounds: one table a read transaction.
 

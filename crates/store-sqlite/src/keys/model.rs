@@ -245,9 +245,8 @@ fn knows(keys: &mut Keys, (mark, row): (u64, RowRef)) -> Result<bool, RunError> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(
-        std::env::var("PROPTEST_CASES").ok().and_then(|it| it.parse().ok()).unwrap_or(8)
-    ))]
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
     #[test]
     fn every_key_within_the_window_leads_to_its_row(steps in prop::collection::vec(step(), 1..80)) {
         let mut world = World::new();

@@ -221,11 +221,7 @@ fn crashed(engine: &Engine) -> TempDir {
     for _ in 0..5 {
         engine.deposit(2, 1).unwrap();
     }
-    let crashed = TempDir::new().unwrap();
-    for name in ["kopeck.db", "kopeck.db-wal"] {
-        std::fs::copy(engine.dir().join(name), crashed.path().join(name)).unwrap();
-    }
-    crashed
+    engine.as_after_a_kill()
 }
 
 /// Changes a byte in the middle; what was there before.

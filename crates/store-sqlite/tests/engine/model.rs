@@ -11,7 +11,6 @@ use ledger::{
 };
 use proptest::prelude::*;
 use store_sqlite::{Check, Unwatched, check};
-use tempfile::TempDir;
 
 use crate::support::{Engine, submission, wait};
 
@@ -400,13 +399,9 @@ impl Pair {
     }
 }
 
-/// The engine on what a kill would have left: nobody writes, so the files can be copied one by one.
+/// The engine on what a kill would have left.
 fn crashed(engine: &Engine) -> Engine {
-    let left = TempDir::new().unwrap();
-    for file in std::fs::read_dir(engine.dir()).unwrap().map(|file| file.unwrap()) {
-        std::fs::copy(file.path(), left.path().join(file.file_name())).unwrap();
-    }
-    Engine::on(Arc::new(left)).unwrap()
+    Engine::on(Arc::new(engine.as_after_a_kill())).unwrap()
 }
 
 proptest! {

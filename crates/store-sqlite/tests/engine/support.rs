@@ -40,6 +40,15 @@ impl Engine {
         self.dir.path()
     }
 
+    /// A copy of what a kill would leave now. Nobody may be writing, so that the files can be copied one by one.
+    pub(crate) fn as_after_a_kill(&self) -> TempDir {
+        let left = TempDir::new().unwrap();
+        for file in std::fs::read_dir(self.dir()).unwrap().map(|file| file.unwrap()) {
+            std::fs::copy(file.path(), left.path().join(file.file_name())).unwrap();
+        }
+        left
+    }
+
     /// Stops the engine cleanly and opens it again.
     pub(crate) fn reopen(self) -> Result<Self, OpenError> {
         self.reopen_after(|_| {})
