@@ -68,8 +68,9 @@ struct Slot {
 /// The state of all wallets, and the only place that decides.
 ///
 /// Decisions take effect at once, for those that follow in the same batch; [`commit`](Self::commit)
-/// makes them final, [`roll_back`](Self::roll_back) undoes all since the last commit, and
-/// [`roll_back_to`](Self::roll_back_to) those since a [`mark`](Self::mark).
+/// makes them final, [`roll_back`](Self::roll_back) undoes all since the last commit;
+/// [`commit_to`](Self::commit_to) and [`roll_back_to`](Self::roll_back_to) do so up to and from a
+/// [`mark`](Self::mark).
 #[derive(Debug, Default)]
 pub struct Book {
     /// Wallet `n` is at index `n - 1`.
@@ -81,7 +82,8 @@ pub struct Book {
     undo: Undo,
 }
 
-/// A state since the last commit, to which the book can be rolled back until the next one.
+/// A state since the last commit, to which the book can be rolled back, or up to which it can be made final, until
+/// the next one.
 #[derive(Debug)]
 pub struct Mark {
     undo_slots: usize,
@@ -168,6 +170,16 @@ impl Book {
             last: self.last,
             time: self.time,
         }
+    }
+
+    /// Makes everything up to a mark final that was set after the last commit; what came after it can still be
+    /// undone.
+    pub fn commit_to(&mut self, mark: Mark) {
+        self.undo.slots.drain(..mark.undo_slots.min(self.undo.slots.len()));
+        self.undo.wallets = mark.wallets;
+        self.undo.system = mark.system;
+        self.undo.last = mark.last;
+        self.undo.time = mark.time;
     }
 
     /// Undoes everything since a mark that was set after the last commit.

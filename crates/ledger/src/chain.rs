@@ -146,6 +146,14 @@ pub struct Block {
     pub root: Hash,
 }
 
+/// A state of the chain since the last commit.
+#[derive(Debug, Clone)]
+pub struct ChainMark {
+    operations: u64,
+    last: Link,
+    open: Vec<Hash>,
+}
+
 /// The running hash. As the [`Book`](crate::Book), it takes effect at once, and is made final by
 /// [`commit`](Self::commit) or undone by [`roll_back`](Self::roll_back).
 #[derive(Debug, Clone)]
@@ -156,7 +164,7 @@ pub struct Chain {
     /// The hashes of the block that is not whole yet.
     open: Vec<Hash>,
     committed: (u64, Link),
-    /// What was open at the last commit, when a block has become whole since.
+    /// What was open at the last commit, when a block has become whole since, or may have.
     open_at_commit: Option<Vec<Hash>>,
     buffer: Vec<u8>,
 }
@@ -237,6 +245,19 @@ impl Chain {
     pub fn commit(&mut self) {
         self.committed = (self.operations, self.last);
         self.open_at_commit = None;
+    }
+
+    /// Remembers it as it is now.
+    #[must_use]
+    pub fn mark(&self) -> ChainMark {
+        ChainMark { operations: self.operations, last: self.last, open: self.open.clone() }
+    }
+
+    /// Makes everything up to a mark final that was set after the last commit; what came after it can still be
+    /// undone.
+    pub fn commit_to(&mut self, ChainMark { operations, last, open }: ChainMark) {
+        self.committed = (operations, last);
+        self.open_at_commit = Some(open);
     }
 
     /// Undoes everything since the last commit.

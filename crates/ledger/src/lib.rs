@@ -18,7 +18,8 @@ mod sha256;
 pub use batch::{Batch, BatchKey, BatchMode, BatchOutcome, BatchRefusal, Fingerprint};
 pub use book::{Book, Damage, Mark, WalletKind, WalletState};
 pub use chain::{
-    BLOCK_OPERATIONS, Block, Chain, Hash, Link, Record, leaf_hash, link_after, link_of, root_of,
+    BLOCK_OPERATIONS, Block, Chain, ChainMark, Hash, Link, Record, leaf_hash, link_after, link_of,
+    root_of,
 };
 pub use contract::{Ledger, LedgerError, Pending, SUBMISSIONS_MAX};
 pub use ids::{

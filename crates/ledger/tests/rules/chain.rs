@@ -185,18 +185,31 @@ fn every_fact_counts_and_so_does_the_order() {
 proptest! {
     /// Whatever is undone, the chain stands as if it had never been.
     #[test]
-    fn roll_back_leaves_nothing(steps in prop::collection::vec((1_u64..700, any::<bool>()), 1..6)) {
+    fn roll_back_leaves_nothing(
+        steps in prop::collection::vec((0_u64..700, 0_u64..700, 0..4), 1..6),
+    ) {
         let mut chain = Chain::new(rub());
         let mut kept = 0;
-        for (count, keep) in steps {
+        for (count, more, ends) in steps {
             for number in kept + 1..=kept + count {
                 chain.extend(&transfer(number), number);
             }
-            if keep {
-                chain.commit();
+            let mark = chain.mark();
+            for number in kept + count + 1..=kept + count + more {
+                chain.extend(&transfer(number), number);
+            }
+            // All is kept, nothing, what there was at the mark, or first that and then all.
+            if ends >= 2 {
+                chain.commit_to(mark);
                 kept += count;
-            } else {
-                chain.roll_back();
+            }
+            match ends {
+                0 => kept += count + more,
+                3 => kept += more,
+                _ => chain.roll_back(),
+            }
+            if ends % 3 == 0 {
+                chain.commit();
             }
             let expected = chain_of(kept).chain;
             prop_assert_eq!(chain.operations(), kept);

@@ -31,6 +31,10 @@ pub(crate) enum Step {
     Ask(Operation, i64),
     /// Operations are asked for of which all are to be done or none, at a time.
     AskForAll(Vec<Operation>, i64),
+    /// The state is remembered as it is now.
+    Mark,
+    /// All up to the mark is final, if one was set since the last commit.
+    CommitToMark,
     /// All so far is final.
     Commit,
     /// All since the last commit is undone.
@@ -75,6 +79,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         30 => (operations(), -50_i64..1_000).prop_map(|(operation, now)| Step::Ask(operation, now)),
         4 => (prop::collection::vec(operations(), 1..6), -50_i64..1_000)
             .prop_map(|(operations, now)| Step::AskForAll(operations, now)),
+        3 => Just(Step::Mark),
+        2 => Just(Step::CommitToMark),
         3 => Just(Step::Commit),
         2 => Just(Step::RollBack),
     ];
@@ -251,6 +257,7 @@ proptest! {
         let mut book = Book::new();
         let mut naive = Naive::default();
         let mut committed = naive.clone();
+        let mut marked = None;
         for step in steps {
             match step {
                 Step::Open(kind) => {
@@ -265,13 +272,22 @@ proptest! {
                     let found = ask_for_all(&mut book, &operations, Timestamp::from_micros(now));
                     prop_assert_eq!(found, naive.decide_all(&operations, now), "{:?}", operations);
                 }
+                Step::Mark => marked = Some((book.mark(), naive.clone())),
+                Step::CommitToMark => {
+                    if let Some((mark, then)) = marked.take() {
+                        book.commit_to(mark);
+                        committed = then;
+                    }
+                }
                 Step::Commit => {
                     book.commit();
                     committed = naive.clone();
+                    marked = None;
                 }
                 Step::RollBack => {
                     book.roll_back();
                     naive = committed.clone();
+                    marked = None;
                 }
             }
             compare(&book, &naive)?;
@@ -304,7 +320,7 @@ fn random_operations_meet_every_rule() {
                         Err(_) => all_or_none[2] += 1,
                     }
                 }
-                Step::Commit | Step::RollBack => {}
+                Step::Mark | Step::CommitToMark | Step::Commit | Step::RollBack => {}
             }
         }
     }
