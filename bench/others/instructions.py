@@ -13,9 +13,10 @@ from others.common import Failed, need, run
 TRANSFER = "ledger::book::Book::decide"
 # What a thread is known by: functions that no other has, as callgrind numbers threads in its own way.
 MARKS = {
-    "kopeck-writer": TRANSFER,
+    "kopeck-writer": "store_sqlite::append::Lazy::execute",
     "tokio-rt-worker": "hyper::proto::h1::dispatch::Dispatcher<D,Bs,I,T>::poll_write",
-    "kopeck-hasher": "ledger::chain::hash_of",
+    # The writer decides as well, but is found first.
+    "kopeck-decider": TRANSFER,
     "kopeck-keys": "store_sqlite::keys::keeper::least",
     "kopeck-checkpoint": "walCheckpoint",
     "the benchmark itself": "kopeck::bench::engine::take",

@@ -1,4 +1,4 @@
-//! Owns what the writer does with a batch: all or none, or each on its own; and its answer again,
+//! Owns what is done with a batch: all or none, or each on its own; and its answer again,
 //! under its key.
 //!
 //! Never: a row of an atomic batch before all of it is accepted, so nothing has to be undone in the
@@ -13,13 +13,15 @@ use ledger::{
 };
 
 use crate::batch_record::{self, Part, RecordDamage};
+use crate::chain::Links;
+use crate::decide::{Decide, Found};
+use crate::desk::Desk;
 use crate::keys::{self, Recorded};
 use crate::look_ahead::{KeyAhead, OPERATIONS_AHEAD};
 use crate::rows;
-use crate::writer::Desk;
 
 /// What became of a batch.
-type Decision = Result<Vec<Outcome>, BatchRefusal>;
+pub(crate) type Decision = Result<Vec<Outcome>, BatchRefusal>;
 
 /// The operations of an open atomic batch that were decided anew, by the names that they bear: no row
 /// has them yet.
@@ -30,22 +32,29 @@ struct Named<'s> {
 }
 
 impl Desk<'_, '_> {
-    /// Decides a batch, or answers it as the first time.
-    pub(crate) fn batch(&mut self, batch: Batch) -> rusqlite::Result<BatchOutcome> {
+    /// Decides a batch, or answers it as the first time; or goes on with one of which there are `outcomes`.
+    pub(crate) fn batch(
+        &mut self,
+        batch: Batch,
+        outcomes: Vec<Outcome>,
+    ) -> rusqlite::Result<BatchOutcome> {
         let Batch { mode, submissions, key } = batch;
         let Some(key) = key else {
-            return Ok(BatchOutcome::new(self.decide_batch(mode, submissions, None)?));
+            return Ok(BatchOutcome::new(self.decide_batch(mode, submissions, outcomes, None)?));
         };
-        let wallet = key.wallet.get().cast_signed();
-        let mark = self.links.marker().mark(wallet, key.key.as_str());
-        match self.recorded(key.wallet, &key.key, KeyAhead { mark, in_runs: true })? {
-            Some(Recorded::Batch(number)) => return self.batch_again(number, &key, &submissions),
-            Some(_) => return Ok(BatchOutcome::new(Err(BatchRefusal::KeyReused))),
-            None => {}
+        let ahead = look_for(&key, self.state.links);
+        if outcomes.is_empty() {
+            match self.recorded_in_file(key.wallet, &key.key, ahead)? {
+                Some(Recorded::Batch(number)) => {
+                    return self.batch_again(number, &key, &submissions);
+                }
+                Some(_) => return Ok(BatchOutcome::new(Err(BatchRefusal::KeyReused))),
+                None => {}
+            }
         }
-        let decision = self.decide_batch(mode, submissions, Some(&key))?;
+        let decision = self.decide_batch(mode, submissions, outcomes, Some(&key))?;
         let number = batch_record::insert(self.connection, &key, mode, &decision, self.now)?;
-        self.keys.refused(number, mark);
+        self.state.keys.refused(number, ahead.mark);
         Ok(BatchOutcome::new(decision))
     }
 
@@ -53,92 +62,21 @@ impl Desk<'_, '_> {
         &mut self,
         mode: BatchMode,
         submissions: Vec<Submission>,
+        outcomes: Vec<Outcome>,
         key: Option<&BatchKey>,
     ) -> rusqlite::Result<Decision> {
         match mode {
-            BatchMode::Atomic => self.all_or_none(&submissions, key),
+            // All of it is decided already.
+            BatchMode::Atomic if outcomes.len() == submissions.len() => Ok(Ok(outcomes)),
+            BatchMode::Atomic => {
+                let decision = all_or_none(self, &submissions, key)?;
+                // The file is at hand, so nothing was left to it.
+                decision.ok_or(rusqlite::Error::QueryReturnedNoRows)
+            }
             BatchMode::Independent => {
-                self.submit_all(submissions, |submission| uses(submission, key)).map(Ok)
+                self.submit_all(submissions, outcomes, |submission| uses(submission, key)).map(Ok)
             }
         }
-    }
-
-    fn all_or_none(
-        &mut self,
-        submissions: &[Submission],
-        key: Option<&BatchKey>,
-    ) -> rusqlite::Result<Decision> {
-        let mark = self.book.mark();
-        let mut named = Named::default();
-        let mut outcomes = Vec::with_capacity(submissions.len());
-        let mut marks = Vec::with_capacity(submissions.len());
-        let mut keys = Vec::new();
-        for some in submissions.chunks(OPERATIONS_AHEAD) {
-            self.look_ahead(some, &mut keys);
-            for (submission, ahead) in some.iter().zip(keys.drain(..)) {
-                let index = outcomes.len();
-                let outcome = match uses(submission, key) {
-                    true => Outcome::new(Err(Rejection::IdempotencyKeyReused)),
-                    false => self.decide_within(submission, ahead, &named, &outcomes)?,
-                };
-                if let Err(rejection) = outcome.decision {
-                    self.book.roll_back_to(mark);
-                    return Ok(Err(BatchRefusal::Operation { index, rejection }));
-                }
-                if !outcome.replayed {
-                    let Submission { operation, key } = submission;
-                    let debit = operation.debit;
-                    named.keys.extend(key.as_ref().map(|key| ((debit, key.as_str()), index)));
-                    let external_id = operation.external_id.as_ref();
-                    named.external_ids.extend(external_id.map(|id| ((debit, id.as_str()), index)));
-                }
-                outcomes.push(outcome);
-                marks.push(ahead.map(|ahead| ahead.mark));
-            }
-        }
-        for ((Submission { key, .. }, mark), outcome) in
-            submissions.iter().zip(marks).zip(&outcomes)
-        {
-            if let Outcome { decision: Ok(transfer), replayed: false } = outcome {
-                self.append(transfer, key.clone().zip(mark))?;
-            }
-        }
-        Ok(Ok(outcomes))
-    }
-
-    /// Decides one operation of an atomic batch, of which `outcomes` are those before it.
-    fn decide_within(
-        &mut self,
-        Submission { operation, key }: &Submission,
-        ahead: Option<KeyAhead>,
-        named: &Named<'_>,
-        outcomes: &[Outcome],
-    ) -> rusqlite::Result<Outcome> {
-        let before = |index: Option<&usize>| -> Option<&Transfer> {
-            index.and_then(|index| outcomes.get(*index)?.decision.as_ref().ok())
-        };
-        if let Some((key, ahead)) = key.as_ref().zip(ahead) {
-            let recorded = match before(named.keys.get(&(operation.debit, key.as_str()))) {
-                Some(transfer) => Some(Recorded::Transfer(transfer.clone())),
-                None => self.recorded(operation.debit, key, ahead)?,
-            };
-            if let Some(recorded) = recorded {
-                return Ok(recorded.answer(operation));
-            }
-        }
-        let same = operation.external_id.as_ref();
-        let same =
-            same.and_then(|id| before(named.external_ids.get(&(operation.debit, id.as_str()))));
-        let brought_in = match same {
-            Some(transfer) if transfer.pays_as(operation) => Some(Ok(transfer.clone())),
-            Some(_) => Some(Err(Rejection::ExternalIdReused)),
-            None => self.brought_in(operation)?,
-        };
-        Ok(match brought_in {
-            Some(Ok(transfer)) => Outcome::replayed(Ok(transfer)),
-            Some(Err(rejection)) => Outcome::new(Err(rejection)),
-            None => Outcome::new(self.book.decide(operation, self.now)),
-        })
     }
 
     /// The recorded answer, if it is the same request.
@@ -189,13 +127,138 @@ impl Desk<'_, '_> {
                 for operation in first..=last {
                     let kept = rows::select_kept(self.connection, operation.cast_signed())?;
                     let kept = kept.ok_or_else(|| rows::damage(RecordDamage(number)))?;
-                    let transfer = keys::verified(self.connection, self.links, kept)?;
+                    let transfer = keys::verified(self.connection, self.state.links, kept)?;
                     outcomes.push(Outcome { decision: Ok(transfer), replayed });
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Decides what can be decided of a batch without the file: `None` if something is left, and then there is an
+/// outcome for each operation that was decided.
+pub(crate) fn decide_aside(
+    desk: &mut impl Decide,
+    Batch { mode, submissions, key }: &mut Batch,
+    outcomes: &mut Vec<Outcome>,
+) -> rusqlite::Result<Option<Decision>> {
+    if let Some(key) = key {
+        let ahead = look_for(key, desk.state().links);
+        if !matches!(desk.recorded(key.wallet, &key.key, ahead)?, Found::Nothing) {
+            return Ok(None);
+        }
+    }
+    let whole = key.as_ref();
+    let decision = match mode {
+        BatchMode::Atomic => all_or_none(desk, submissions, whole)?,
+        BatchMode::Independent => desk
+            .decide_all(submissions, outcomes, |submission| uses(submission, whole))?
+            .then(|| Ok(std::mem::take(outcomes))),
+    };
+    match (decision, key) {
+        // It is to be recorded, which is left.
+        (Some(Ok(all)), Some(_)) => {
+            *outcomes = all;
+            Ok(None)
+        }
+        // Nothing of it was done, and whoever records it finds the same.
+        (Some(Err(_)), Some(_)) => Ok(None),
+        (decision, _) => Ok(decision),
+    }
+}
+
+/// Decides operations of which all are done or none is. `None` if only the file can tell, and then none is done.
+fn all_or_none(
+    desk: &mut impl Decide,
+    submissions: &[Submission],
+    key: Option<&BatchKey>,
+) -> rusqlite::Result<Option<Decision>> {
+    let mark = desk.state().book.mark();
+    let mut named = Named::default();
+    let mut outcomes = Vec::with_capacity(submissions.len());
+    let mut marks = Vec::with_capacity(submissions.len());
+    let mut keys = Vec::new();
+    for some in submissions.chunks(OPERATIONS_AHEAD) {
+        desk.state().look_ahead(some, &mut keys);
+        for (submission, ahead) in some.iter().zip(keys.drain(..)) {
+            let index = outcomes.len();
+            let outcome = match uses(submission, key) {
+                true => Some(Outcome::new(Err(Rejection::IdempotencyKeyReused))),
+                false => decide_within(desk, submission, ahead, &named, &outcomes)?,
+            };
+            let Some(outcome) = outcome else {
+                desk.state().book.roll_back_to(mark);
+                return Ok(None);
+            };
+            if let Err(rejection) = outcome.decision {
+                desk.state().book.roll_back_to(mark);
+                return Ok(Some(Err(BatchRefusal::Operation { index, rejection })));
+            }
+            if !outcome.replayed {
+                let Submission { operation, key } = submission;
+                let debit = operation.debit;
+                named.keys.extend(key.as_ref().map(|key| ((debit, key.as_str()), index)));
+                let external_id = operation.external_id.as_ref();
+                named.external_ids.extend(external_id.map(|id| ((debit, id.as_str()), index)));
+            }
+            outcomes.push(outcome);
+            marks.push(ahead.map(|ahead| ahead.mark));
+        }
+    }
+    for ((Submission { key, .. }, mark), outcome) in submissions.iter().zip(marks).zip(&outcomes) {
+        if let Outcome { decision: Ok(transfer), replayed: false } = outcome {
+            desk.append(transfer, key.clone().zip(mark))?;
+        }
+    }
+    Ok(Some(Ok(outcomes)))
+}
+
+/// Decides one operation of an atomic batch, of which `outcomes` are those before it. `None` if only the file can
+/// tell.
+fn decide_within(
+    desk: &mut impl Decide,
+    Submission { operation, key }: &Submission,
+    ahead: Option<KeyAhead>,
+    named: &Named<'_>,
+    outcomes: &[Outcome],
+) -> rusqlite::Result<Option<Outcome>> {
+    let before = |index: Option<&usize>| -> Option<&Transfer> {
+        index.and_then(|index| outcomes.get(*index)?.decision.as_ref().ok())
+    };
+    if let Some((key, ahead)) = key.as_ref().zip(ahead) {
+        let recorded = match before(named.keys.get(&(operation.debit, key.as_str()))) {
+            Some(transfer) => Found::This(Recorded::Transfer(transfer.clone())),
+            None => desk.recorded(operation.debit, key, ahead)?,
+        };
+        match recorded {
+            Found::Nothing => {}
+            Found::This(recorded) => return Ok(Some(recorded.answer(operation))),
+            Found::InFile => return Ok(None),
+        }
+    }
+    let same = operation.external_id.as_ref();
+    let same = same.and_then(|id| before(named.external_ids.get(&(operation.debit, id.as_str()))));
+    let brought_in = match same {
+        Some(transfer) if transfer.pays_as(operation) => Found::This(Ok(transfer.clone())),
+        Some(_) => Found::This(Err(Rejection::ExternalIdReused)),
+        None => desk.brought_in(operation)?,
+    };
+    Ok(match brought_in {
+        Found::This(Ok(transfer)) => Some(Outcome::replayed(Ok(transfer))),
+        Found::This(Err(rejection)) => Some(Outcome::new(Err(rejection))),
+        Found::InFile => None,
+        Found::Nothing => {
+            let now = desk.now();
+            Some(Outcome::new(desk.state().book.decide(operation, now)))
+        }
+    })
+}
+
+/// What is known of a batch's key before it is looked for.
+fn look_for(key: &BatchKey, links: Links) -> KeyAhead {
+    let wallet = key.wallet.get().cast_signed();
+    KeyAhead { mark: links.marker().mark(wallet, key.key.as_str()), in_runs: true }
 }
 
 /// Whether an operation bears the key of the whole, which is used by then.

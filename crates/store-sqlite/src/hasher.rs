@@ -1,21 +1,18 @@
-//! Owns the chain while batches are written: rows get their links here, and where there are many, on a
-//! thread of their own while the writer inserts those before them.
+//! Owns the chain while batches are written: rows get their links here, many at a time.
 //!
-//! Never: a row in the file, or a row out of its order. Bounds: twice [`ROWS_A_JOB`] rows wait, and there is
-//! memory for [`SPARE_MAX`] more lists of them. The chain is in one place at a time: it goes to the thread with
-//! the rows, and comes back with them.
+//! Never: a row in the file, or a row out of its order. Bounds: [`ROWS_AT_ONCE`] rows wait, and there is memory for
+//! [`SPARE_MAX`] more lists of them, which comes back when they are in the file.
 
-use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
-use ledger::{Block, Chain, IdempotencyKey, Link, Transfer};
+use ledger::{Block, Chain, ChainMark, IdempotencyKey, Link, Transfer};
 
-/// So many rows are worth waking a thread for: it costs them less than one of them costs to hash.
-const ROWS_A_JOB: usize = 1_024;
+/// So many rows are hashed at once: their way to the file costs less than one of them costs to hash, and they are
+/// still near the processor.
+const ROWS_AT_ONCE: usize = 1_024;
 
-/// So many lists of rows are kept for their memory: while one is filled, one is hashed and one inserted.
-const SPARE_MAX: usize = 3;
+/// So many lists of rows are kept for their memory: while those of one batch are inserted, the next one's are filled.
+const SPARE_MAX: usize = 16;
 
 /// A transfer on its way into the file.
 #[derive(Debug)]
@@ -35,147 +32,101 @@ pub(crate) struct Hashed {
     pub(crate) blocks: Vec<Block>,
 }
 
-impl Hashed {
-    fn of(rows: Vec<Row>) -> Self {
-        Self { rows, ..Self::default() }
-    }
+/// The way back for the memory of rows: what is new has to be fetched before it can be written to.
+#[derive(Debug, Clone)]
+pub(crate) struct Spares(SyncSender<Vec<Row>>);
 
-    fn append(&mut self, mut next: Self) {
-        self.rows.append(&mut next.rows);
-        self.links.append(&mut next.links);
-        self.blocks.append(&mut next.blocks);
+impl Spares {
+    /// Takes rows that are in the file; more lists than are needed are let go.
+    pub(crate) fn take_back(&self, rows: Vec<Row>) {
+        if rows.capacity() > 0 {
+            let _ = self.0.try_send(rows);
+        }
     }
 }
 
-/// The thread has ended, and the chain with it: nothing more can be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the thread that hashes has ended")]
-pub(crate) struct HasherGone;
-
-/// What goes to the thread and comes back.
-struct Job {
-    chain: Chain,
-    hashed: Hashed,
-}
-
-/// The chain, and who extends it. As the chain itself, it takes effect at once and is made final or undone.
+/// The chain, and the rows that it does not cover yet. As the chain itself, it takes effect at once and is made final
+/// or undone.
 pub(crate) struct Hasher {
-    /// `None` while the thread has it.
-    chain: Option<Chain>,
-    last: Link,
+    chain: Chain,
     waiting: Vec<Row>,
-    /// For their memory: what is new has to be fetched before it can be written to.
-    spare: Vec<Vec<Row>>,
-    jobs: Option<SyncSender<Job>>,
-    done: Receiver<Job>,
-    thread: Option<JoinHandle<()>>,
+    spare: Receiver<Vec<Row>>,
+    spares: Spares,
 }
 
 impl Hasher {
-    /// Takes the chain over, and starts the thread.
-    pub(crate) fn start(chain: Chain) -> io::Result<Self> {
-        let (jobs, to_do) = sync_channel::<Job>(1);
-        let (give_back, done) = sync_channel(1);
-        let work = move || {
-            for mut job in to_do {
-                extend(&mut job.chain, &mut job.hashed);
-                if give_back.send(job).is_err() {
-                    break;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("kopeck-hasher".to_owned()).spawn(work)?;
-        let last = chain.last();
-        let (jobs, thread) = (Some(jobs), Some(thread));
-        let (waiting, spare) = (Vec::new(), Vec::new());
-        Ok(Self { chain: Some(chain), last, waiting, spare, jobs, done, thread })
+    /// Takes the chain over.
+    pub(crate) fn new(chain: Chain) -> Self {
+        let (spares, spare) = sync_channel(SPARE_MAX);
+        Self { chain, waiting: Vec::new(), spare, spares: Spares(spares) }
+    }
+
+    /// Where whoever puts the rows into the file gives their memory back.
+    pub(crate) fn spares(&self) -> Spares {
+        self.spares.clone()
     }
 
     /// Takes the next row. Now and then, rows come back that are hashed.
-    pub(crate) fn push(&mut self, row: Row) -> Result<Option<Hashed>, HasherGone> {
+    #[inline]
+    pub(crate) fn push(&mut self, row: Row) -> Option<Hashed> {
         self.waiting.push(row);
-        if self.waiting.len() < ROWS_A_JOB {
-            return Ok(None);
+        if self.waiting.len() < ROWS_AT_ONCE {
+            return None;
         }
-        let hashed = self.collect()?;
-        let mut empty = self.spare.pop().unwrap_or_default();
-        empty.reserve(ROWS_A_JOB);
-        let rows = std::mem::replace(&mut self.waiting, empty);
-        let chain = self.chain.take().ok_or(HasherGone)?;
-        let job = Job { chain, hashed: Hashed::of(rows) };
-        let jobs = self.jobs.as_ref().ok_or(HasherGone)?;
-        jobs.send(job).map_err(|_| HasherGone)?;
-        Ok(hashed)
-    }
-
-    /// Takes the memory of rows back that are in the file.
-    pub(crate) fn take_back(&mut self, mut rows: Vec<Row>) {
-        if rows.capacity() > 0 && self.spare.len() < SPARE_MAX {
-            rows.clear();
-            self.spare.push(rows);
-        }
+        let mut empty = self.empty();
+        empty.reserve(ROWS_AT_ONCE);
+        Some(self.hash(empty))
     }
 
     /// All rows that did not come back yet, hashed.
-    pub(crate) fn finish(&mut self) -> Result<Hashed, HasherGone> {
-        let mut all = self.collect()?.unwrap_or_default();
-        let chain = self.chain.as_mut().ok_or(HasherGone)?;
-        if !self.waiting.is_empty() {
-            let empty = self.spare.pop().unwrap_or_default();
-            let mut rest = Hashed::of(std::mem::replace(&mut self.waiting, empty));
-            extend(chain, &mut rest);
-            if all.rows.is_empty() { all = rest } else { all.append(rest) }
+    pub(crate) fn finish(&mut self) -> Hashed {
+        if self.waiting.is_empty() {
+            return Hashed::default();
         }
-        self.last = chain.last();
-        Ok(all)
+        let empty = self.empty();
+        self.hash(empty)
+    }
+
+    /// The rows that were in it are let go here: by the decider, if there are many.
+    fn empty(&self) -> Vec<Row> {
+        let mut empty = self.spare.try_recv().unwrap_or_default();
+        empty.clear();
+        empty
+    }
+
+    fn hash(&mut self, empty: Vec<Row>) -> Hashed {
+        let rows = std::mem::replace(&mut self.waiting, empty);
+        let (mut links, mut blocks) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in &rows {
+            let (_, block) = self.chain.extend(&row.transfer, row.mark);
+            links.push(self.chain.last());
+            blocks.extend(block);
+        }
+        Hashed { rows, links, blocks }
     }
 
     /// Makes everything since the last commit final; it is all hashed. Gives the newest link.
     pub(crate) fn commit(&mut self) -> Link {
-        if let Some(chain) = &mut self.chain {
-            chain.commit();
-        }
-        self.last
+        debug_assert!(self.waiting.is_empty(), "not all is hashed");
+        self.chain.commit();
+        self.chain.last()
     }
 
-    /// Undoes everything since the last commit. If the thread has ended there is nothing to go on with,
-    /// and the next row says so.
+    /// Remembers the chain as it is now, with everything hashed.
+    pub(crate) fn mark(&self) -> ChainMark {
+        debug_assert!(self.waiting.is_empty(), "not all is hashed");
+        self.chain.mark()
+    }
+
+    /// Makes everything up to a mark final that was set since the last commit.
+    pub(crate) fn commit_to(&mut self, mark: ChainMark) {
+        self.chain.commit_to(mark);
+    }
+
+    /// Undoes everything since the last commit.
     pub(crate) fn roll_back(&mut self) {
         self.waiting.clear();
-        let _ = self.collect();
-        if let Some(chain) = &mut self.chain {
-            chain.roll_back();
-            self.last = chain.last();
-        }
-    }
-
-    /// Waits for what the thread has.
-    fn collect(&mut self) -> Result<Option<Hashed>, HasherGone> {
-        if self.chain.is_some() {
-            return Ok(None);
-        }
-        let Job { chain, hashed } = self.done.recv().map_err(|_| HasherGone)?;
-        self.chain = Some(chain);
-        Ok(Some(hashed))
-    }
-}
-
-impl Drop for Hasher {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // One that panicked took the chain with it: the writer halts for the lack of it.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn extend(chain: &mut Chain, Hashed { rows, links, blocks }: &mut Hashed) {
-    links.reserve(rows.len());
-    for row in rows.iter() {
-        let (_, block) = chain.extend(&row.transfer, row.mark);
-        links.push(chain.last());
-        blocks.extend(block);
+        self.chain.roll_back();
     }
 }
 
@@ -211,53 +162,75 @@ mod tests {
         Chain::new(Currency::parse("RUB").unwrap())
     }
 
-    /// Pushes rows of these numbers; what comes back, in order.
-    fn push(hasher: &mut Hasher, numbers: std::ops::RangeInclusive<u64>) -> Hashed {
-        let mut all = Hashed::default();
+    /// Pushes rows of these numbers; the links and blocks that come back, in order.
+    fn push(
+        hasher: &mut Hasher,
+        numbers: std::ops::RangeInclusive<u64>,
+    ) -> (Vec<Link>, Vec<Block>) {
+        let (mut links, mut blocks) = (Vec::new(), Vec::new());
+        let mut take = |mut hashed: Hashed, spares: Spares| {
+            assert_eq!(hashed.rows.len(), hashed.links.len());
+            links.append(&mut hashed.links);
+            blocks.append(&mut hashed.blocks);
+            spares.take_back(hashed.rows);
+        };
         for number in numbers {
-            if let Some(hashed) = hasher.push(row(number)).unwrap() {
-                all.append(hashed);
+            if let Some(hashed) = hasher.push(row(number)) {
+                take(hashed, hasher.spares());
             }
         }
-        all.append(hasher.finish().unwrap());
-        assert_eq!(all.rows.len(), all.links.len());
-        all
+        take(hasher.finish(), hasher.spares());
+        (links, blocks)
+    }
+
+    /// The same without lists.
+    fn plain(chain: &mut Chain, count: u64) -> (Vec<Link>, Vec<Block>) {
+        let extend = |number| {
+            let (_, block) = chain.extend(&row(number).transfer, number);
+            (chain.last(), block)
+        };
+        let (links, blocks): (_, Vec<_>) = (1..=count).map(extend).unzip();
+        (links, blocks.into_iter().flatten().collect())
     }
 
     #[test]
-    fn on_the_thread_or_here_it_is_the_same_chain() {
-        let job = ROWS_A_JOB as u64;
-        for count in [1, job - 1, job, job + 1, 2 * job, 5 * job + 300] {
-            let mut plain = chain();
-            let mut expected = Hashed::of((1..=count).map(row).collect());
-            extend(&mut plain, &mut expected);
-            let mut hasher = Hasher::start(chain()).unwrap();
+    fn in_lists_it_is_the_same_chain() {
+        let list = ROWS_AT_ONCE as u64;
+        for count in [1, list - 1, list, list + 1, 2 * list, 5 * list + 300] {
+            let (mut expected, mut hasher) = (chain(), Hasher::new(chain()));
             let found = push(&mut hasher, 1..=count);
-            assert_eq!(found.links, expected.links);
-            assert_eq!(found.blocks, expected.blocks);
-            assert_eq!(found.blocks.len() as u64, count / BLOCK_OPERATIONS);
-            assert_eq!(hasher.commit(), plain.last());
+            assert_eq!(found, plain(&mut expected, count));
+            assert_eq!(found.1.len() as u64, count / BLOCK_OPERATIONS);
+            assert_eq!(hasher.commit(), expected.last());
         }
     }
 
     #[test]
-    fn a_roll_back_forgets_what_waits_and_what_the_thread_has() {
-        let job = ROWS_A_JOB as u64;
-        for lost in [1, job, 2 * job + 7] {
-            let mut hasher = Hasher::start(chain()).unwrap();
-            let kept = push(&mut hasher, 1..=300).links.pop().unwrap();
-            assert_eq!(hasher.commit(), kept);
-            for number in 301..=300 + lost {
-                hasher.push(row(number + 1_000_000)).unwrap();
+    fn a_roll_back_forgets_what_waits_and_what_is_hashed() {
+        let list = ROWS_AT_ONCE as u64;
+        for lost in [1, list, 2 * list + 7] {
+            for (committed, marked) in [(300, 300), (256, 300), (300, 2 * list), (0, 511)] {
+                let mut hasher = Hasher::new(chain());
+                push(&mut hasher, 1..=committed);
+                hasher.commit();
+                push(&mut hasher, committed + 1..=marked);
+                let mark = hasher.mark();
+                for number in marked + 1..=marked + lost {
+                    hasher.push(row(number + 1_000_000));
+                }
+                // What is final is the first batch alone, or the second too.
+                let kept = if lost % 2 == 0 { committed } else { marked };
+                if kept == marked {
+                    hasher.commit_to(mark);
+                }
+                hasher.roll_back();
+                let mut expected = chain();
+                let expected = plain(&mut expected, 3_000);
+                let (links, blocks) = push(&mut hasher, kept + 1..=3_000);
+                assert_eq!(links, expected.0[usize::try_from(kept).unwrap()..]);
+                let whole = usize::try_from(kept / BLOCK_OPERATIONS).unwrap();
+                assert_eq!(blocks, expected.1[whole..]);
             }
-            hasher.roll_back();
-            assert_eq!(hasher.commit(), kept);
-            let mut plain = chain();
-            let mut expected = Hashed::of((1..=2_000).map(row).collect());
-            extend(&mut plain, &mut expected);
-            let again = push(&mut hasher, 301..=2_000);
-            assert_eq!(again.links.last(), Some(&plain.last()));
-            assert_eq!(again.blocks, expected.blocks[1..]);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The embedded engine: group commit over an append-only SQLite file.
 //!
-//! One writer thread owns all state and drains a bounded queue: the book decides in memory, one
+//! One writer thread owns all state, but lends it to decide large batches, and drains a bounded queue: the book decides in memory, one
 //! transaction appends the rows, one fsync makes them durable, then the state is published and
 //! every waiter is answered. Readers see committed state only.
 //!
@@ -16,6 +16,9 @@ mod check;
 mod checkpoint;
 mod connection;
 mod copy;
+mod decide;
+mod decider;
+mod desk;
 mod directory;
 mod export;
 mod forgetting;
@@ -40,6 +43,7 @@ mod restore;
 mod rewrite;
 mod rows;
 mod schema;
+mod state;
 mod store;
 mod sweep;
 mod swept;

@@ -7,9 +7,9 @@
 
 use std::hint::black_box;
 
-use ledger::{Outcome, Rejection, Submission};
+use ledger::Submission;
 
-use crate::writer::Desk;
+use crate::state::State;
 
 /// Their slots and filters stay in the second level of a processor's cache until they are decided.
 pub(crate) const OPERATIONS_AHEAD: usize = 256;
@@ -25,27 +25,7 @@ pub(crate) struct KeyAhead {
     pub(crate) in_runs: bool,
 }
 
-impl Desk<'_, '_> {
-    /// Decides and appends operations in their order, but refuses those whose key is `taken`.
-    pub(crate) fn submit_all(
-        &mut self,
-        mut submissions: Vec<Submission>,
-        taken: impl Fn(&Submission) -> bool,
-    ) -> rusqlite::Result<Vec<Outcome>> {
-        let mut outcomes = Vec::with_capacity(submissions.len());
-        let mut keys = Vec::new();
-        for some in submissions.chunks_mut(OPERATIONS_AHEAD) {
-            self.look_ahead(some, &mut keys);
-            for (key, submission) in keys.drain(..).zip(some) {
-                outcomes.push(match taken(submission) {
-                    true => Outcome::new(Err(Rejection::IdempotencyKeyReused)),
-                    false => self.submit(submission, key)?,
-                });
-            }
-        }
-        Ok(outcomes)
-    }
-
+impl State {
     /// Looks at these operations, at most [`OPERATIONS_AHEAD`] of them: `keys` has one element for each.
     pub(crate) fn look_ahead(&self, submissions: &[Submission], keys: &mut Vec<Option<KeyAhead>>) {
         let few = submissions.len() < OPERATIONS_AHEAD_MIN;

@@ -29,6 +29,20 @@ struct State<T> {
     closed: bool,
 }
 
+impl<T> State<T> {
+    fn hand_over(&mut self, batch: &mut Vec<T>, weight_max: usize) {
+        let mut taken = 0;
+        while let Some((weight, _)) = self.items.front() {
+            if taken > 0 && taken + weight > weight_max {
+                break;
+            }
+            taken += weight;
+            batch.extend(self.items.pop_front().map(|(_, item)| item));
+        }
+        self.weight -= taken;
+    }
+}
+
 impl<T> Queue<T> {
     pub(crate) fn new(weight_max: usize) -> Self {
         let state =
@@ -68,16 +82,26 @@ impl<T> Queue<T> {
             state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.consumers_waiting -= 1;
         }
-        let mut taken = 0;
-        while let Some((weight, _)) = state.items.front() {
-            if taken > 0 && taken + weight > weight_max {
-                break;
-            }
-            taken += weight;
-            batch.extend(state.items.pop_front().map(|(_, item)| item));
-        }
-        state.weight -= taken;
+        state.hand_over(batch, weight_max);
         true
+    }
+
+    /// The same without waiting, if so much waits already and the first item is one that `suits`. False when
+    /// nothing was taken.
+    pub(crate) fn take_if(
+        &self,
+        batch: &mut Vec<T>,
+        weight_min: usize,
+        weight_max: usize,
+        suits: impl Fn(&T) -> bool,
+    ) -> bool {
+        let mut state = self.lock();
+        let takes =
+            state.weight >= weight_min && state.items.front().is_some_and(|(_, item)| suits(item));
+        if takes {
+            state.hand_over(batch, weight_max);
+        }
+        takes
     }
 
     /// Lets nothing in any more. What waits is still handed out.
@@ -135,6 +159,28 @@ mod tests {
         let mut batch = Vec::new();
         assert!(queue.take(&mut batch, 1));
         assert_eq!(batch, ['a']);
+    }
+
+    #[test]
+    fn takes_ahead_only_what_is_much_and_suits() {
+        let queue = Queue::new(100);
+        let mut batch = Vec::new();
+        let mut take = |weight_min, suits: fn(&char) -> bool| {
+            queue.take_if(&mut batch, weight_min, 4, suits);
+            batch.drain(..).collect::<String>()
+        };
+        assert_eq!(take(0, |_| true), "");
+        for item in ['a', 'b', 'c'] {
+            queue.push(2, item).unwrap();
+        }
+        assert_eq!(take(7, |_| true), "");
+        assert_eq!(take(6, |item| *item != 'a'), "");
+        assert_eq!(take(6, |item| *item == 'a'), "ab");
+        queue.push(9, 'd').unwrap();
+        queue.close();
+        assert_eq!(take(1, |_| true), "c");
+        assert_eq!(take(1, |_| true), "d");
+        assert_eq!(queue.weight(), 0);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::chain::Links;
 use crate::checkpoint::Bell;
 use crate::connection::{connect_to_read, connect_to_write};
+use crate::decider::Decider;
 use crate::directory::Directory;
 use crate::forgetting::{self, Ended, Key, Slice};
 use crate::gate::Gate;
@@ -30,6 +31,7 @@ use crate::people::PeopleWrite;
 use crate::queue::{Queue, Refused};
 use crate::readers::{ReadError, Readers, statement};
 use crate::receipts::{self, Spans};
+use crate::state::State;
 use crate::sweep::Sweep;
 use crate::threads::{Halt, Tasks, Threads};
 use crate::work::{Reply, Work};
@@ -119,13 +121,16 @@ impl SqliteStore {
             halt,
             threads: Mutex::default(),
         };
+        let sweep = Sweep::new(state.mark);
+        let hasher = Hasher::new(state.chain);
+        let spares = hasher.spares();
+        let state = State { book: state.book, hasher, links, keys };
         let writer = Writer {
-            book: state.book,
-            hasher: Hasher::start(state.chain).map_err(unusable)?,
-            links,
-            keys,
+            state: Some(Box::new(state)),
+            decider: Decider::start().map_err(unusable)?,
+            spares,
             latest,
-            sweep: Sweep::new(state.mark),
+            sweep,
             heads: Arc::clone(&inner.heads),
             queue: Arc::clone(&inner.queue),
             bell: Arc::clone(&inner.bell),
@@ -250,6 +255,17 @@ impl SqliteStore {
 impl SqliteStore {
     pub(crate) fn limit_pages(&self, pages: u64) {
         let _ = self.inner.queue.push(1, Work::LimitPages(pages));
+    }
+
+    pub(crate) fn fail_commit(&self, fatal: bool) {
+        let _ = self.inner.queue.push(1, Work::FailCommit(fatal));
+    }
+
+    /// The writer stands still until the sender is dropped.
+    pub(crate) fn hold(&self) -> std::sync::mpsc::Sender<()> {
+        let (hold, release) = std::sync::mpsc::channel();
+        let _ = self.inner.queue.push(1, Work::Hold(release));
+        hold
     }
 }
 

@@ -1,8 +1,8 @@
 //! Owns the engine's threads: starting them, waiting for their end, and the halt of the engine when one of them
 //! fails.
 //!
-//! Never: what a thread does. Bounds: one writer, one for checkpoints, one for the keys' files, and
-//! [`READERS`].
+//! Never: what a thread does, or the [decider](crate::decider), which is the writer's own. Bounds: one writer, one for
+//! checkpoints, one for the keys' files, and [`READERS`].
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -25,6 +25,38 @@ pub(crate) enum Work {
     /// Lets a test run out of room: at most this many pages in the file.
     #[cfg(test)]
     LimitPages(u64),
+    /// The commit that this is in finds no room; or, if it is to be fatal, fails nobody knows how.
+    #[cfg(test)]
+    FailCommit(bool),
+    /// Holds the writer until it is released.
+    #[cfg(test)]
+    Hold(std::sync::mpsc::Receiver<()>),
+}
+
+/// Single operations beside each other, and as many replies.
+pub(crate) struct Singles {
+    pub(crate) submissions: Vec<Submission>,
+    pub(crate) replies: Vec<Reply<Outcome>>,
+}
+
+impl Singles {
+    /// The first of them, and those that follow it at the end of `waiting`.
+    pub(crate) fn of(
+        submission: Submission,
+        reply: Reply<Outcome>,
+        waiting: &mut Vec<Work>,
+    ) -> Self {
+        let all = 1 + waiting.len();
+        let (mut submissions, mut replies) = (Vec::with_capacity(all), Vec::with_capacity(all));
+        submissions.push(submission);
+        replies.push(reply);
+        let is_one = |work: &mut Work| matches!(work, Work::One(..));
+        while let Some(Work::One(submission, reply)) = waiting.pop_if(is_one) {
+            submissions.push(submission);
+            replies.push(reply);
+        }
+        Self { submissions, replies }
+    }
 }
 
 impl Work {
@@ -47,7 +79,7 @@ impl Work {
             Self::OpenSession(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Self::People(_, reply) => drop(reply.send(Err(error.clone()))),
             #[cfg(test)]
-            Self::LimitPages(_) => {}
+            Self::LimitPages(_) | Self::FailCommit(_) | Self::Hold(_) => {}
         }
     }
 }

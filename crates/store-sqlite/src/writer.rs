@@ -1,32 +1,32 @@
-//! Owns the one thread that writes: it takes all that waits, lets the book decide, appends the rows
-//! in one transaction, makes them durable with one fsync, publishes, and only then answers.
+//! Owns the one thread that writes: it takes all that waits, decides it or has it [decided](crate::decider), appends
+//! the rows in one transaction, makes them durable with one fsync, publishes, and only then answers.
 //!
 //! Never: an answer before the fsync, a second try after an I/O error, a wait for a batch to fill.
-//! Bounds: at most [`SUBMISSIONS_MAX`] operations a batch (or one submission, if that is larger).
+//! Bounds: at most [`SUBMISSIONS_MAX`] operations a batch (or one submission, if that is larger), and the next one while
+//! this one is written.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use ledger::{
-    BatchOutcome, Book, IdempotencyKey, LedgerError, NewUser, Operation, Outcome, Rejection,
-    SUBMISSIONS_MAX, SignUpRefusal, Submission, Timestamp, Transfer, User, WalletId,
-};
-use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension};
+use ledger::{BatchOutcome, LedgerError, Outcome, SUBMISSIONS_MAX, Timestamp};
+use rusqlite::{CachedStatement, Connection, ErrorCode};
 use tokio::sync::watch;
 
 use crate::append::Appender;
-use crate::chain::Links;
 use crate::checkpoint::Bell;
+use crate::decider::{self, Begun, Decider, DeciderGone, Done, Part};
+use crate::desk::{Desk, insert};
 use crate::gate::Gate;
-use crate::hasher::{Hashed, Hasher, Row};
+use crate::hasher::Spares;
 use crate::heads::Heads;
-use crate::keys::{self, Keys, Recorded};
-use crate::look_ahead::KeyAhead;
-use crate::people;
 use crate::queue::Queue;
+use crate::state::{Mark, State};
 use crate::sweep::Sweep;
-use crate::work::{Decided, Reply, Work};
-use crate::{Deliver, Observer, chain, rows};
+use crate::work::{Decided, Work};
+use crate::{Deliver, Observer};
+
+/// So often the rest of a batch is lent again behind what was decided here.
+const LENDS_MAX: usize = 8;
 
 /// Why a batch did not become durable.
 enum Failure {
@@ -49,12 +49,21 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-/// The writer's state: the only copy of the book.
+impl From<DeciderGone> for Failure {
+    fn from(gone: DeciderGone) -> Self {
+        Self::Unknown(gone.to_string())
+    }
+}
+
+/// What the decider has begun, and why it failed if it did.
+type Home = (Option<Begun>, Option<rusqlite::Error>);
+
+/// The writer, with the only copy of the state.
 pub(crate) struct Writer {
-    pub(crate) book: Book,
-    pub(crate) hasher: Hasher,
-    pub(crate) links: Links,
-    pub(crate) keys: Keys,
+    /// `None` while the decider has it.
+    pub(crate) state: Option<Box<State>>,
+    pub(crate) decider: Decider,
+    pub(crate) spares: Spares,
     /// The latest moment that was written down.
     pub(crate) latest: Timestamp,
     pub(crate) sweep: Sweep,
@@ -93,8 +102,14 @@ impl Writer {
         let mut ready = Ready::new(connection).map_err(|error| error.to_string())?;
         let mut batch = Vec::new();
         let mut decided = Vec::new();
-        while self.queue.take(&mut batch, SUBMISSIONS_MAX) {
-            let operations = batch.iter().map(Work::weight).sum();
+        while self.next(&mut batch).map_err(|gone| gone.to_string())? {
+            if self.decider.lent().is_some() && self.halted.borrow().is_some() {
+                return self.give_up(&mut batch, &mut decided, &LedgerError::Closed);
+            }
+            let operations = match self.decider.lent() {
+                Some(lent) => lent.operations,
+                None => batch.iter().map(Work::weight).sum(),
+            };
             let began = Instant::now();
             let sweep = self.sweep;
             let gate = Arc::clone(&self.gate);
@@ -116,15 +131,9 @@ impl Writer {
                         }
                     };
                     self.observer.batch(operations, elapsed, Err(&error));
-                    self.book.roll_back();
-                    self.hasher.roll_back();
-                    self.keys.roll_back();
+                    let given_up = self.give_up(&mut batch, &mut decided, &error);
                     self.sweep = sweep;
-                    batch.drain(..).for_each(|work| work.refuse(&error));
-                    decided.drain(..).for_each(|work| work.refuse(&error));
-                    if let Some(why) = fatal {
-                        return Err(why);
-                    }
+                    fatal.map_or(given_up, Err)?;
                 }
             }
         }
@@ -132,6 +141,93 @@ impl Writer {
             self.finish(connection)?;
         }
         Ok(())
+    }
+
+    /// Waits for the next batch, unless the decider has it already. False when there are no more.
+    fn next(&mut self, batch: &mut Vec<Work>) -> Result<bool, DeciderGone> {
+        if self.decider.lent().is_some() {
+            return Ok(true);
+        }
+        if !self.queue.take(batch, SUBMISSIONS_MAX) {
+            return Ok(false);
+        }
+        // Where there is none, it stays here and is refused.
+        let mut room = || self.state.as_mut().is_some_and(|state| state.keys.make_room());
+        if decider::is_worth_it(batch.first(), batch) && room() {
+            self.lend(std::mem::take(batch), None)?;
+        }
+        Ok(true)
+    }
+
+    /// Hands the next batch over before this one is durable, if it is a large one.
+    fn lend_next(&mut self) -> Result<(), DeciderGone> {
+        let Some(state) = self.state.as_mut().filter(|state| !state.keys.is_full()) else {
+            return Ok(());
+        };
+        let mut batch = Vec::new();
+        let (min, max) = (decider::OPERATIONS_MIN, SUBMISSIONS_MAX);
+        if !self.queue.take_if(&mut batch, min, max, decider::suits) {
+            return Ok(());
+        }
+        state.keys.catch_up();
+        let mark = state.mark();
+        self.lend(batch, Some(mark))
+    }
+
+    /// Hands a batch to the decider, and the state with it.
+    fn lend(&mut self, mut batch: Vec<Work>, before: Option<Mark>) -> Result<(), DeciderGone> {
+        let state = self.state.take().ok_or(DeciderGone)?;
+        batch.reverse();
+        let now = self.tick();
+        self.decider.begin(state, batch, now, before)
+    }
+
+    /// The moment of the next batch. Never back, as the book's own time: what is found by its time stands in that
+    /// order.
+    fn tick(&mut self) -> Timestamp {
+        self.latest = now().max(self.latest);
+        self.latest
+    }
+
+    /// Takes the state back from the decider, and the batch; what was begun stays begun.
+    fn take_home(&mut self, done: Done, batch: &mut Vec<Work>, decided: &mut Vec<Decided>) -> Home {
+        let Done { state, decided: done, begun, left, failed } = done;
+        self.state = Some(state);
+        decided.extend(done);
+        batch.extend(left);
+        (begun, failed)
+    }
+
+    /// Undoes what was decided since the last commit, here or by the decider, and tells everybody who waits for it.
+    fn give_up(
+        &mut self,
+        batch: &mut Vec<Work>,
+        decided: &mut Vec<Decided>,
+        error: &LedgerError,
+    ) -> Result<(), String> {
+        batch.drain(..).for_each(|work| work.refuse(error));
+        decided.drain(..).for_each(|work| work.refuse(error));
+        let Some(lent) = self.decider.lent() else {
+            self.state.iter_mut().for_each(|state| state.roll_back());
+            return Ok(());
+        };
+        // What is on top of another one was never written, whatever has become of that.
+        let (operations, is_another) = (lent.operations, lent.is_behind_another());
+        let unknown = matches!(error, LedgerError::OutcomeUnknown(_));
+        let error = if unknown && is_another { &LedgerError::Closed } else { error };
+        loop {
+            if let Part::Done(done) = self.decider.next().map_err(|gone| gone.to_string())? {
+                let (begun, failed) = self.take_home(*done, batch, decided);
+                self.state.iter_mut().for_each(|state| state.roll_back());
+                batch.extend(begun.map(|begun| begun.work));
+                batch.drain(..).for_each(|work| work.refuse(error));
+                decided.drain(..).for_each(|work| work.refuse(error));
+                if is_another {
+                    self.observer.batch(operations, Duration::ZERO, Err(error));
+                }
+                return failed.map_or(Ok(()), |failed| Err(failed.to_string()));
+            }
+        }
     }
 
     /// Decides the batch and makes it durable. What it moved from `batch` to `decided` before a
@@ -142,16 +238,20 @@ impl Writer {
         batch: &mut Vec<Work>,
         decided: &mut Vec<Decided>,
     ) -> Result<(), Failure> {
-        if !self.keys.make_room() {
+        if let Some(state) = &mut self.state
+            && !state.keys.make_room()
+        {
             return Err(Failure::Refused(LedgerError::StorageFull));
         }
         ready.begin.execute(())?;
-        let written = self.write_rows(ready, batch, decided);
-        match written.and_then(|()| Ok(ready.commit.execute(())?)) {
-            Ok(_) => {
-                self.book.commit();
-                let link = self.hasher.commit();
-                self.keys.commit(link);
+        let result = self
+            .write_rows(ready, batch, decided)
+            .and_then(|()| Ok(self.lend_next()?))
+            .and_then(|()| commit(ready));
+        match result {
+            Ok(()) => {
+                self.state.iter_mut().for_each(|state| state.commit());
+                self.decider.settle();
                 Ok(())
             }
             Err(failure) => {
@@ -172,29 +272,60 @@ impl Writer {
         batch: &mut Vec<Work>,
         decided: &mut Vec<Decided>,
     ) -> Result<(), Failure> {
-        // Never back, as the book's own time: what is found by its time stands in that order.
-        let now = now().max(self.latest);
-        self.latest = now;
-        let mut desk = Desk {
-            connection,
-            book: &mut self.book,
-            hasher: &mut self.hasher,
-            links: self.links,
-            keys: &mut self.keys,
-            rows,
-            now,
+        let (now, mut begun) = match self.decider.lent().map(|lent| lent.now) {
+            Some(now) => (now, self.write_lent(connection, rows, batch, decided)?),
+            None => {
+                // From the end: what is left after a failure is still there, and is answered.
+                batch.reverse();
+                (self.tick(), None)
+            }
         };
-        // From the end: what is left after a failure is still there, and is answered.
-        batch.reverse();
-        while let Some(work) = batch.pop() {
-            let (done, result) = desk.handle(work, batch);
+        let mut lends = 0;
+        loop {
+            let fresh = |work| Begun { work, outcomes: Vec::new() };
+            let Some(Begun { work, outcomes }) = begun.take().or_else(|| batch.pop().map(fresh))
+            else {
+                break;
+            };
+            let state = self.state.as_deref_mut().ok_or(DeciderGone)?;
+            let mut desk = Desk { connection, state, spares: &self.spares, rows, now };
+            let (done, result) = desk.handle(work, outcomes, batch);
             decided.extend(done);
             result?;
+            if lends < LENDS_MAX && decider::is_worth_it(batch.last(), batch) {
+                lends += 1;
+                let state = self.state.take().ok_or(DeciderGone)?;
+                self.decider.begin(state, std::mem::take(batch), now, None)?;
+                begun = self.write_lent(connection, rows, batch, decided)?;
+            }
         }
-        desk.flush()?;
-        self.keys.forget(connection)?;
-        self.sweep.advance(connection, &self.book)?;
+        let state = self.state.as_deref_mut().ok_or(DeciderGone)?;
+        Desk { connection, state, spares: &self.spares, rows, now }.flush()?;
+        state.keys.forget(connection)?;
+        self.sweep.advance(connection, &state.book)?;
         Ok(())
+    }
+
+    /// Writes the rows of what the decider has, as they come, and takes the rest of it: what was begun, and in `batch`
+    /// what was not.
+    fn write_lent(
+        &mut self,
+        connection: &Connection,
+        rows: &mut Appender<'_>,
+        batch: &mut Vec<Work>,
+        decided: &mut Vec<Decided>,
+    ) -> Result<Option<Begun>, Failure> {
+        loop {
+            match self.decider.next()? {
+                Part::Rows(hashed) => insert(connection, rows, &self.spares, hashed)?,
+                Part::Done(done) => {
+                    let (begun, failed) = self.take_home(*done, batch, decided);
+                    let Some(failed) = failed else { return Ok(begun) };
+                    batch.extend(begun.map(|begun| begun.work));
+                    return Err(failed.into());
+                }
+            }
+        }
     }
 
     /// Lets readers see what is durable now.
@@ -218,9 +349,10 @@ impl Writer {
     /// A clean stop leaves nothing to replay. If it fails, the next start replays: nothing is lost,
     /// and there is no second try. But a disk that breaks is not a clean stop.
     fn finish(&mut self, connection: &Connection) -> Result<(), String> {
+        let Some(state) = &self.state else { return Ok(()) };
         let mut finish = || -> rusqlite::Result<()> {
             connection.execute_batch("BEGIN IMMEDIATE")?;
-            self.sweep.finish(connection, &self.book)?;
+            self.sweep.finish(connection, &state.book)?;
             connection.execute_batch("COMMIT")?;
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
         };
@@ -231,218 +363,15 @@ impl Writer {
     }
 }
 
-/// One batch's desk: decides and appends, one piece of work after another.
-pub(crate) struct Desk<'w, 'c> {
-    pub(crate) connection: &'w Connection,
-    pub(crate) book: &'w mut Book,
-    hasher: &'w mut Hasher,
-    pub(crate) links: Links,
-    pub(crate) keys: &'w mut Keys,
-    rows: &'w mut Appender<'c>,
-    pub(crate) now: Timestamp,
-}
-
-impl Desk<'_, '_> {
-    /// The decided work comes back even when the storage failed under it: it needs an answer.
-    /// `waiting` is what comes after it, the next one last.
-    fn handle(
-        &mut self,
-        work: Work,
-        waiting: &mut Vec<Work>,
-    ) -> (Option<Decided>, rusqlite::Result<()>) {
-        match work {
-            Work::One(submission, reply) => self.handle_each((submission, reply), waiting),
-            Work::Submit(submissions, reply) => match self.submit_all(submissions, |_| false) {
-                Ok(outcomes) => (Some(Decided::Submit(outcomes, reply)), Ok(())),
-                Err(error) => (Some(Decided::Submit(Vec::new(), reply)), Err(error)),
-            },
-            Work::Batch(batch, reply) => match self.batch(batch) {
-                Ok(outcome) => (Some(Decided::Batch(outcome, reply)), Ok(())),
-                Err(error) => {
-                    let none = BatchOutcome::new(Ok(Vec::new()));
-                    (Some(Decided::Batch(none, reply)), Err(error))
-                }
-            },
-            Work::SignUp(new, key, reply) => match self.sign_up(new, key) {
-                Ok(user) => (Some(Decided::SignUp(user, reply)), Ok(())),
-                Err(error) => {
-                    (Some(Decided::SignUp(Err(SignUpRefusal::EmailTaken), reply)), Err(error))
-                }
-            },
-            Work::OpenSession(session, replaces, reply) => {
-                match people::open_session(self.connection, &session, replaces) {
-                    Ok(closed) => (Some(Decided::OpenSession(closed, reply)), Ok(())),
-                    Err(error) => (Some(Decided::OpenSession(Vec::new(), reply)), Err(error)),
-                }
-            }
-            Work::People(write, reply) => {
-                (Some(Decided::People(reply)), people::write(self.connection, write))
-            }
-            #[cfg(test)]
-            Work::LimitPages(pages) => {
-                (None, self.connection.pragma_update(None, "max_page_count", pages.cast_signed()))
-            }
-        }
+fn commit(ready: &mut Ready<'_>) -> Result<(), Failure> {
+    #[cfg(test)]
+    if let Some(fatal) = crate::full_disk::FAILS_COMMIT.take() {
+        return Err(match fatal {
+            true => Failure::Unknown("planted".to_owned()),
+            false => Failure::Refused(LedgerError::StorageFull),
+        });
     }
-
-    /// The first of some single operations, and those that follow it at the end of `waiting`: they are
-    /// looked at ahead, as those of one submission are.
-    fn handle_each(
-        &mut self,
-        (submission, reply): (Submission, Reply<Outcome>),
-        waiting: &mut Vec<Work>,
-    ) -> (Option<Decided>, rusqlite::Result<()>) {
-        let all = 1 + waiting.len();
-        let (mut submissions, mut replies) = (Vec::with_capacity(all), Vec::with_capacity(all));
-        submissions.push(submission);
-        replies.push(reply);
-        let is_one = |work: &mut Work| matches!(work, Work::One(..));
-        while let Some(Work::One(submission, reply)) = waiting.pop_if(is_one) {
-            submissions.push(submission);
-            replies.push(reply);
-        }
-        match self.submit_all(submissions, |_| false) {
-            Ok(outcomes) => (Some(Decided::Each(outcomes, replies)), Ok(())),
-            Err(error) => (Some(Decided::Each(Vec::new(), replies)), Err(error)),
-        }
-    }
-
-    /// Decides and appends an operation, of whose key so much is known. The key is taken out of it.
-    pub(crate) fn submit(
-        &mut self,
-        Submission { operation, key }: &mut Submission,
-        ahead: Option<KeyAhead>,
-    ) -> rusqlite::Result<Outcome> {
-        let (operation, key) = (&*operation, key.take());
-        #[cfg(feature = "planted-faults")]
-        let key = crate::planted::ignore(key);
-        let mut key = key.zip(ahead);
-        if let Some((key, ahead)) = &key
-            && let Some(recorded) = self.recorded(operation.debit, key, *ahead)?
-        {
-            return Ok(recorded.answer(operation));
-        }
-        let decision = match self.brought_in(operation)? {
-            Some(Ok(transfer)) => return Ok(Outcome::replayed(Ok(transfer))),
-            Some(Err(rejection)) => Err(rejection),
-            None => self.book.decide(operation, self.now),
-        };
-        match &decision {
-            Ok(transfer) => {
-                self.append(transfer, key.take().map(|(key, ahead)| (key, ahead.mark)))?;
-                #[cfg(feature = "planted-faults")]
-                {
-                    crate::planted::drop_credit(self.book, transfer);
-                    crate::planted::show_early(transfer);
-                }
-            }
-            Err(rejection) => {
-                if let Some((key, KeyAhead { mark, .. })) = &key {
-                    let (connection, now) = (self.connection, self.now);
-                    let refusal =
-                        rows::insert_refusal(connection, operation, key, *rejection, now)?;
-                    self.keys.refused(refusal, *mark);
-                }
-            }
-        }
-        Ok(Outcome::new(decision))
-    }
-
-    /// What was decided under a key of the wallet, in the open batch or any earlier one.
-    pub(crate) fn recorded(
-        &mut self,
-        wallet: WalletId,
-        key: &IdempotencyKey,
-        ahead: KeyAhead,
-    ) -> rusqlite::Result<Option<Recorded>> {
-        if !self.keys.look(ahead)? {
-            return Ok(None);
-        }
-        // It may have been decided just now, in this batch.
-        self.flush()?;
-        self.keys.find(self.connection, wallet.get().cast_signed(), (key, ahead.mark))
-    }
-
-    pub(crate) fn append(
-        &mut self,
-        transfer: &Transfer,
-        key: Option<(IdempotencyKey, u64)>,
-    ) -> rusqlite::Result<()> {
-        let (key, mark) = key.unzip();
-        let blind = || self.links.marker().blind(transfer.id.get().cast_signed());
-        let hashed = mark.unwrap_or_else(blind);
-        let row = Row { transfer: transfer.clone(), key, mark: hashed };
-        self.keys.appended(transfer.id.get(), mark);
-        match self.hasher.push(row).map_err(rows::damage)? {
-            Some(hashed) => self.insert(hashed),
-            None => Ok(()),
-        }
-    }
-
-    /// Puts everything that was decided into the open transaction, for whoever reads it there.
-    fn flush(&mut self) -> rusqlite::Result<()> {
-        let hashed = self.hasher.finish().map_err(rows::damage)?;
-        self.insert(hashed)
-    }
-
-    fn insert(&mut self, Hashed { rows, links, blocks }: Hashed) -> rusqlite::Result<()> {
-        self.rows.append(&rows, &links)?;
-        self.hasher.take_back(rows);
-        blocks.into_iter().try_for_each(|block| chain::insert_block(self.connection, block))
-    }
-
-    /// The deposit that this one repeats, by the payment provider's id: a payment is brought in
-    /// once, whatever was written beside it. Or the refusal, if it is another payment.
-    pub(crate) fn brought_in(
-        &mut self,
-        operation: &Operation,
-    ) -> rusqlite::Result<Option<Result<Transfer, Rejection>>> {
-        let Some(external_id) = &operation.external_id else { return Ok(None) };
-        self.flush()?;
-        let found = self
-            .connection
-            .prepare_cached(rows::SELECT_TRANSFER_BY_EXTERNAL_ID)?
-            .query_row((operation.debit.get().cast_signed(), external_id.as_str()), rows::read_kept)
-            .optional()?;
-        let Some(kept) = found else { return Ok(None) };
-        let transfer = keys::verified(self.connection, self.links, kept)?;
-        Ok(Some(if transfer.pays_as(operation) {
-            Ok(transfer)
-        } else {
-            Err(Rejection::ExternalIdReused)
-        }))
-    }
-
-    fn sign_up(
-        &mut self,
-        new: NewUser,
-        key: Option<IdempotencyKey>,
-    ) -> rusqlite::Result<Result<User, SignUpRefusal>> {
-        if let Some(key) = &key
-            && people::sign_up_record(self.connection, key)?.is_some()
-        {
-            return Ok(Err(SignUpRefusal::KeyUsed));
-        }
-        let (name, email) = (new.name.clone(), new.email.clone());
-        let outcome = self.sign_up_anew(new)?;
-        if let Some(key) = key {
-            let user = outcome.as_ref().ok().map(|user| user.id);
-            people::record_sign_up(self.connection, &key, (&name, &email), user, self.now)?;
-        }
-        Ok(outcome)
-    }
-
-    fn sign_up_anew(&mut self, new: NewUser) -> rusqlite::Result<Result<User, SignUpRefusal>> {
-        if people::email_is_taken(self.connection, &new.email_key)? {
-            return Ok(Err(SignUpRefusal::EmailTaken));
-        }
-        let kind = people::wallet_kind(new.role);
-        let wallet = self
-            .book
-            .open_wallet(kind)
-            .ok_or(rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))?;
-        people::insert_user(self.connection, new, wallet, self.now).map(Ok)
-    }
+    Ok(ready.commit.execute(()).map(|_| ())?)
 }
 
 /// The wall clock. The book keeps it from going back.

@@ -141,7 +141,7 @@ impl Metrics {
         );
         kopeck.register_with_unit(
             "commit",
-            "Time to decide a batch and make it durable",
+            "Time to write a batch and make it durable, and to decide what was not decided before",
             Unit::Seconds,
             self.commit_seconds.clone(),
         );

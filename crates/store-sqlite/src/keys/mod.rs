@@ -66,7 +66,14 @@ impl Recorded {
     }
 }
 
-/// The way from keys to rows; the writer's own.
+/// What was known at some moment since the last commit.
+pub(crate) struct KeysMark {
+    entries: usize,
+    place: Place,
+    forgotten: u64,
+}
+
+/// The way from keys to rows; with whoever decides.
 pub(crate) struct Keys {
     links: Links,
     recent: Table,
@@ -319,11 +326,16 @@ impl Keys {
         self.uncommitted.push(entry);
     }
 
-    /// Whether there is room for a batch; waits for it unless the disk is full.
-    pub(crate) fn make_room(&mut self) -> bool {
+    /// Looks whether there are other files by now, and whether a full table was written.
+    pub(crate) fn catch_up(&mut self) {
         if self.version != self.shelf.version() {
             self.look_at_shelf();
         }
+    }
+
+    /// Whether there is room for a batch; waits for it unless the disk is full.
+    pub(crate) fn make_room(&mut self) -> bool {
+        self.catch_up();
         let behind = self.now.operation - self.after.operation;
         let small = self.recent.len() < RECENT_ENTRIES_LIMIT && behind < RECENT_OPERATIONS_LIMIT;
         small || self.shelf.wait_for_room()
@@ -371,6 +383,19 @@ impl Keys {
         }
     }
 
+    /// Remembers what is known as of now.
+    pub(crate) fn mark(&self) -> KeysMark {
+        let Self { uncommitted, now, forgotten_at_commit, .. } = self;
+        KeysMark { entries: uncommitted.len(), place: *now, forgotten: *forgotten_at_commit }
+    }
+
+    /// Makes everything up to a mark final that was set since the last commit.
+    pub(crate) fn commit_to(&mut self, KeysMark { entries, place, forgotten }: KeysMark) {
+        self.uncommitted.drain(..entries.min(self.uncommitted.len()));
+        self.committed = place;
+        self.forgotten_refusal = forgotten;
+    }
+
     /// Undoes everything since the last commit.
     pub(crate) fn roll_back(&mut self) {
         for entry in self.uncommitted.drain(..) {
@@ -380,7 +405,9 @@ impl Keys {
         self.forgotten_at_commit = self.forgotten_refusal;
     }
 
-    fn is_full(&self) -> bool {
+    /// Whether the next commit hands the table over, by then without anything that is not final.
+    /// [`commit_to`](Self::commit_to) never does: it is not to be used while the table is full, or that would grow on.
+    pub(crate) fn is_full(&self) -> bool {
         self.recent.len() >= RECENT_ENTRIES_MAX
             || self.now.operation - self.after.operation >= RECENT_OPERATIONS_MAX
     }

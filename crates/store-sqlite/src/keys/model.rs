@@ -21,6 +21,8 @@ const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 enum Step {
     /// So many rows, of which some are refused and some have no key; whether they are committed.
     Batch(Vec<u8>, bool),
+    /// The same, and so many transfers more that are decided before those are committed; whether each is.
+    TwoBatches(Vec<u8>, u8, bool, bool),
     /// What the writer has frozen is written, and no more.
     Write,
     /// All that the keeper does.
@@ -48,9 +50,12 @@ fn step() -> impl Strategy<Value = Step> {
         any::<(Index, Index)>().prop_map(|(file, byte)| Files::OneDamaged(file, byte)),
         Just(Files::SavedComeBack),
     ];
-    let rows = prop::collection::vec(0..10_u8, 1..100);
+    let rows = || prop::collection::vec(0..10_u8, 1..100);
+    let commits = || prop::bool::weighted(0.8);
     prop_oneof![
-        12 => (rows, prop::bool::weighted(0.8)).prop_map(|(rows, commits)| Step::Batch(rows, commits)),
+        6 => (rows(), commits()).prop_map(|(rows, commits)| Step::Batch(rows, commits)),
+        6 => (rows(), 1..100_u8, commits(), commits())
+            .prop_map(|(rows, more, first, second)| Step::TwoBatches(rows, more, first, second)),
         3 => Just(Step::Write),
         4 => Just(Step::Keep),
         1 => any::<(Index, Index)>().prop_map(|(operation, refusal)| Step::Age(operation, refusal)),
@@ -116,7 +121,8 @@ impl World {
         (self.keys, self.keeper) = (keys, keeper);
     }
 
-    fn batch(&mut self, kinds: &[u8], commits: bool) {
+    /// With `more`, those are handed over too, before the first are committed, and then whether they are.
+    fn batch(&mut self, kinds: &[u8], commits: bool, more: Option<(u8, bool)>) {
         if self.keys.recent.len() > 4 * RECENT_ENTRIES_MAX {
             self.keeper.shelf.write_frozen().unwrap();
         }
@@ -146,16 +152,47 @@ impl World {
         }
         self.keys.forget(&transaction).unwrap();
         rows.iter().for_each(|row| assert!(knows(&mut self.keys, *row).unwrap()));
+        let more = more.filter(|_| !self.keys.is_full());
+        let ahead = more.map(|more| (more, self.keys.mark()));
+        let mut more = Vec::new();
+        if let Some(((count, _), _)) = &ahead {
+            for operation in last.operation + 1..=last.operation + u64::from(*count) {
+                let mark = self.links.marker().mark(1, &format!("t{operation}"));
+                self.keys.appended(operation, Some(mark));
+                more.push((mark, RowRef::transfer(operation)));
+            }
+            rows.iter().chain(&more).for_each(|row| assert!(knows(&mut self.keys, *row).unwrap()));
+        }
         if commits {
             transaction.commit().unwrap();
-            self.keys.commit(last.operation);
             self.last = last;
             self.rows.extend(rows);
         } else {
             transaction.rollback().unwrap();
             self.keys.roll_back();
-            rows.iter().for_each(|row| assert!(!knows(&mut self.keys, *row).unwrap_or(false)));
+            let gone = rows.iter().chain(&more);
+            gone.for_each(|row| assert!(!knows(&mut self.keys, *row).unwrap_or(false)));
+            return;
         }
+        let Some(((_, commits), mark)) = ahead else {
+            self.keys.commit(last.operation);
+            return;
+        };
+        self.keys.commit_to(mark);
+        if !commits {
+            self.keys.roll_back();
+            more.iter().for_each(|row| assert!(!knows(&mut self.keys, *row).unwrap_or(false)));
+            return;
+        }
+        let insert = "INSERT INTO transfer VALUES (?1, 1, 1, 2, 1, 0, 0, NULL, NULL, ?2, NULL, ?3, NULL, ?1)";
+        for (_, row) in &more {
+            let operation = row.number().cast_signed();
+            let key = format!("t{operation}");
+            self.connection.execute(insert, (operation, time, key)).unwrap();
+            self.last.operation = row.number();
+        }
+        self.keys.commit(self.last.operation);
+        self.rows.extend(more);
     }
 
     fn age(&mut self, operation: Index, refusal: Index) {
@@ -185,7 +222,10 @@ impl World {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Batch(rows, commits) => self.batch(&rows, commits),
+            Step::Batch(rows, commits) => self.batch(&rows, commits, None),
+            Step::TwoBatches(rows, more, first, second) => {
+                self.batch(&rows, first, Some((more, second)));
+            }
             Step::Write => self.keeper.shelf.write_frozen().unwrap(),
             Step::Keep => {
                 let kept = self.keeper.keep();

@@ -92,6 +92,47 @@ fn requests() -> impl Strategy<Value = Request> {
     ]
 }
 
+/// So many operations that one thread decides while another writes, under keys that are used again now and then.
+fn large_requests() -> impl Strategy<Value = Request> {
+    let modes =
+        prop_oneof![Just(None), Just(Some(BatchMode::Atomic)), Just(Some(BatchMode::Independent))];
+    // The operation that may be refused, or have been seen before, stands at its place among deposits.
+    let among = prop::collection::vec((submissions(), 0..1_500_usize), 0..3);
+    let fillers = (1_024..2_100_usize, 0..12_u32, any::<bool>());
+    (modes, fillers, among, keys()).prop_map(|(mode, (count, first, named), among, key)| {
+        let mut some: Vec<_> = (0..count)
+            .map(|number| {
+                let to = 2 + number as u64 % PEOPLE;
+                let key = format!("{}", 200 * first as usize + number);
+                let key = named.then(|| IdempotencyKey::parse(&key).unwrap());
+                Submission { key, ..submission(OperationKind::Deposit, 1, to, 1) }
+            })
+            .collect();
+        for (one, place) in among {
+            some.insert(place.min(some.len()), one);
+        }
+        match mode {
+            None => Request::Submit(some),
+            Some(mode) => {
+                // The bank's, as most of them are.
+                some.iter_mut().for_each(|one| one.operation.debit = WalletId::FIRST);
+                Request::Batch(mode, some, key)
+            }
+        }
+    })
+}
+
+fn large_steps() -> impl Strategy<Value = Vec<Step>> {
+    let some = prop_oneof![3 => large_requests(), 1 => requests()];
+    let any = prop_oneof![
+        8 => prop::collection::vec(some, 1..6).prop_map(Step::Ask),
+        2 => (0..6_usize).prop_map(Step::Again),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
+    ];
+    prop::collection::vec(any, 1..6)
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let any = prop_oneof![
         12 => prop::collection::vec(requests(), 1..5).prop_map(Step::Ask),
@@ -384,13 +425,18 @@ impl Pair {
         prop_assert_eq!(self.naive.balances.iter().sum::<i128>(), 0);
         for (number, balance) in (1..).zip(&self.naive.balances) {
             prop_assert!(number == 1 || *balance >= 0, "wallet {} overdrawn", number);
-            let statement = self.engine.statement(number, None, 1_000);
-            prop_assert_eq!(i128::from(statement.balance.minor()), *balance);
-            let found = statement.entries.iter().map(|entry| {
-                let balance = i128::from(entry.balance.minor());
-                (entry.operation.get(), entry.amount.minor(), balance)
-            });
-            prop_assert_eq!(found.collect::<Vec<_>>(), self.naive.history(number));
+            let mut found = Vec::new();
+            let mut page = self.engine.statement(number, None, 1_000);
+            prop_assert_eq!(i128::from(page.balance.minor()), *balance);
+            loop {
+                found.extend(page.entries.iter().map(|entry| {
+                    let balance = i128::from(entry.balance.minor());
+                    (entry.operation.get(), entry.amount.minor(), balance)
+                }));
+                let Some(next) = page.next else { break };
+                page = self.engine.statement(number, Some(next.get()), 1_000);
+            }
+            prop_assert_eq!(found, self.naive.history(number));
         }
         let checked = check(&Check { data: self.engine.dir(), published: None }, &Unwatched);
         let checked = checked.unwrap();
@@ -409,37 +455,50 @@ proptest! {
 
     #[test]
     fn the_engine_answers_as_the_naive_one(steps in steps()) {
-        let mut pair = Pair {
-            engine: Engine::with_people(PEOPLE),
-            naive: Naive::with_people(PEOPLE),
-            first: Vec::new(),
-        };
-        let mut asked: Vec<Request> = Vec::new();
-        for step in steps {
-            match step {
-                Step::Ask(requests) => {
-                    pair.ask(&requests)?;
-                    asked.extend(requests);
-                }
-                Step::Again(back) => {
-                    let request = asked.iter().rev().nth(back).cloned();
-                    pair.ask(&Vec::from_iter(request))?;
-                }
-                Step::SignUp => {
-                    pair.naive.balances.push(0);
-                    let people = pair.naive.balances.len();
-                    let email = format!("{people}@localhost");
-                    let user = pair.engine.sign_up(&email, Role::Person).unwrap();
-                    prop_assert_eq!(user.wallet.get(), people as u64);
-                }
-                Step::Reopen => pair.engine = pair.engine.reopen().unwrap(),
-                Step::Crash => pair.engine = crashed(&pair.engine),
-            }
-        }
-        pair.compare_all()?;
-        pair.engine = crashed(&pair.engine);
-        pair.compare_all()?;
+        live(steps)?;
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn so_it_does_where_batches_are_large(steps in large_steps()) {
+        live(steps)?;
+    }
+}
+
+fn live(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let mut pair = Pair {
+        engine: Engine::with_people(PEOPLE),
+        naive: Naive::with_people(PEOPLE),
+        first: Vec::new(),
+    };
+    let mut asked: Vec<Request> = Vec::new();
+    for step in steps {
+        match step {
+            Step::Ask(requests) => {
+                pair.ask(&requests)?;
+                asked.extend(requests);
+            }
+            Step::Again(back) => {
+                let request = asked.iter().rev().nth(back).cloned();
+                pair.ask(&Vec::from_iter(request))?;
+            }
+            Step::SignUp => {
+                pair.naive.balances.push(0);
+                let people = pair.naive.balances.len();
+                let email = format!("{people}@localhost");
+                let user = pair.engine.sign_up(&email, Role::Person).unwrap();
+                prop_assert_eq!(user.wallet.get(), people as u64);
+            }
+            Step::Reopen => pair.engine = pair.engine.reopen().unwrap(),
+            Step::Crash => pair.engine = crashed(&pair.engine),
+        }
+    }
+    pair.compare_all()?;
+    pair.engine = crashed(&pair.engine);
+    pair.compare_all()
 }
 
 /// The random requests are worth something only if they meet every answer there is.

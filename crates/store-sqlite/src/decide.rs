@@ -1,0 +1,90 @@
+//! Owns the order in which operations are decided, whoever decides them: the writer with the file at hand
+//! ([`Desk`](crate::desk::Desk)), or the [decider](crate::decider) without it.
+//!
+//! Never: a rule (the book's), or a look into the file. Bounds: none of its own.
+
+use ledger::{
+    IdempotencyKey, Operation, Outcome, Rejection, Submission, Timestamp, Transfer, WalletId,
+};
+
+use crate::keys::Recorded;
+use crate::look_ahead::{KeyAhead, OPERATIONS_AHEAD};
+use crate::state::State;
+
+/// What is recorded, as far as somebody can tell.
+pub(crate) enum Found<T> {
+    Nothing,
+    This(T),
+    /// Only the file can tell.
+    InFile,
+}
+
+impl<T> Found<T> {
+    /// What was found by whoever can tell.
+    pub(crate) fn of(found: Option<T>) -> Self {
+        found.map_or(Self::Nothing, Self::This)
+    }
+}
+
+/// Who decides operations one after another.
+pub(crate) trait Decide {
+    fn state(&mut self) -> &mut State;
+
+    fn now(&self) -> Timestamp;
+
+    /// What was decided under a key of the wallet, in the open batch or any earlier one.
+    fn recorded(
+        &mut self,
+        wallet: WalletId,
+        key: &IdempotencyKey,
+        ahead: KeyAhead,
+    ) -> rusqlite::Result<Found<Recorded>>;
+
+    /// The deposit that this one repeats, by the payment provider's id: a payment is brought in
+    /// once, whatever was written beside it. Or the refusal, if it is another payment.
+    fn brought_in(
+        &mut self,
+        operation: &Operation,
+    ) -> rusqlite::Result<Found<Result<Transfer, Rejection>>>;
+
+    /// Appends an accepted operation, with its key and the key's mark.
+    fn append(
+        &mut self,
+        transfer: &Transfer,
+        key: Option<(IdempotencyKey, u64)>,
+    ) -> rusqlite::Result<()>;
+
+    /// Decides an operation, of whose key so much is known; `None` if that is left to somebody else.
+    fn decide(
+        &mut self,
+        submission: &mut Submission,
+        ahead: Option<KeyAhead>,
+    ) -> rusqlite::Result<Option<Outcome>>;
+
+    /// Decides operations in their order, from the one on that has no outcome yet, but refuses those whose key is
+    /// `taken`. False if one of them, and all behind it, are left to somebody else.
+    fn decide_all(
+        &mut self,
+        submissions: &mut [Submission],
+        outcomes: &mut Vec<Outcome>,
+        taken: impl Fn(&Submission) -> bool,
+    ) -> rusqlite::Result<bool> {
+        let mut keys = Vec::new();
+        let left = submissions.get_mut(outcomes.len()..).unwrap_or_default();
+        outcomes.reserve_exact(left.len());
+        for some in left.chunks_mut(OPERATIONS_AHEAD) {
+            self.state().look_ahead(some, &mut keys);
+            for (key, submission) in keys.drain(..).zip(some) {
+                let outcome = match taken(submission) {
+                    true => Some(Outcome::new(Err(Rejection::IdempotencyKeyReused))),
+                    false => self.decide(submission, key)?,
+                };
+                match outcome {
+                    Some(outcome) => outcomes.push(outcome),
+                    None => return Ok(false),
+                }
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,132 @@
+//! Owns what a decision changes in memory: the book, the chain and the keys, made final together or undone
+//! together; and the decisions for which that is enough.
+//!
+//! Never: the data file. An operation whose decision is to be looked up there, or leaves more there than its row, is
+//! left as it came. Bounds: an undo step for each wallet touched and each key, while their commits are under way.
+
+use ledger::{
+    Book, ChainMark, IdempotencyKey, Outcome, Rejection, Submission, Timestamp, Transfer,
+};
+
+use crate::chain::Links;
+use crate::hasher::{Hashed, Hasher, Row};
+use crate::keys::{Keys, KeysMark};
+use crate::look_ahead::KeyAhead;
+
+/// Where hashed rows go.
+pub(crate) type Put<'p> = &'p mut dyn FnMut(Hashed) -> rusqlite::Result<()>;
+
+/// Everything that decides; one thread has it at a time.
+pub(crate) struct State {
+    pub(crate) book: Book,
+    pub(crate) hasher: Hasher,
+    pub(crate) links: Links,
+    pub(crate) keys: Keys,
+}
+
+/// What came of an operation without the data file.
+pub(crate) enum Step {
+    Decided(Outcome),
+    /// It is refused, which is to be recorded under its key.
+    Refused(Rejection),
+    /// Its key may have been used: what the keys have [found](Keys::find) is to be read.
+    Seen,
+    /// It has an id of the payment provider's, which is to be looked for; so is its key.
+    Named,
+}
+
+/// How it was between two batches of which neither is final.
+pub(crate) struct Mark {
+    book: ledger::Mark,
+    chain: ChainMark,
+    keys: KeysMark,
+}
+
+impl State {
+    /// Decides an operation, of whose key so much is known, if nothing but its row has to do with the data file. If
+    /// more has, nothing has changed. The key is taken out of what was decided.
+    #[inline]
+    pub(crate) fn decide(
+        &mut self,
+        Submission { operation, key }: &mut Submission,
+        ahead: Option<KeyAhead>,
+        now: Timestamp,
+        put: Put<'_>,
+    ) -> rusqlite::Result<Step> {
+        #[cfg(feature = "planted-faults")]
+        {
+            *key = crate::planted::ignore(key.take());
+        }
+        if operation.external_id.is_some() {
+            return Ok(Step::Named);
+        }
+        if key.is_some()
+            && let Some(ahead) = ahead
+            && self.keys.look(ahead)?
+        {
+            return Ok(Step::Seen);
+        }
+        match self.book.decide(operation, now) {
+            Ok(transfer) => {
+                let key = key.take().zip(ahead.map(|ahead| ahead.mark));
+                self.append(&transfer, key, put)?;
+                #[cfg(feature = "planted-faults")]
+                {
+                    crate::planted::drop_credit(&mut self.book, &transfer);
+                    crate::planted::show_early(&transfer);
+                }
+                Ok(Step::Decided(Outcome::new(Ok(transfer))))
+            }
+            Err(rejection) if key.is_some() => Ok(Step::Refused(rejection)),
+            Err(rejection) => Ok(Step::Decided(Outcome::new(Err(rejection)))),
+        }
+    }
+
+    /// Takes an accepted operation, and its key, into the chain and the keys. Its row goes on its way to the file.
+    #[inline]
+    pub(crate) fn append(
+        &mut self,
+        transfer: &Transfer,
+        key: Option<(IdempotencyKey, u64)>,
+        put: Put<'_>,
+    ) -> rusqlite::Result<()> {
+        let (key, mark) = key.unzip();
+        let blind = || self.links.marker().blind(transfer.id.get().cast_signed());
+        let hashed = mark.unwrap_or_else(blind);
+        let row = Row { transfer: transfer.clone(), key, mark: hashed };
+        self.keys.appended(transfer.id.get(), mark);
+        self.hasher.push(row).map_or(Ok(()), put)
+    }
+
+    /// Everything that was decided goes on its way to the file.
+    pub(crate) fn flush(&mut self, put: Put<'_>) -> rusqlite::Result<()> {
+        put(self.hasher.finish())
+    }
+
+    /// Makes everything since the last commit final; it is all flushed.
+    pub(crate) fn commit(&mut self) {
+        self.book.commit();
+        let link = self.hasher.commit();
+        self.keys.commit(link);
+    }
+
+    /// Remembers it as it is now, all flushed, for a commit that ends here while the next batch is decided. Where the
+    /// keys are [full](Keys::is_full), that commit is to have its end first.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { book: self.book.mark(), chain: self.hasher.mark(), keys: self.keys.mark() }
+    }
+
+    /// Makes everything up to a mark final, that was set since the last commit.
+    pub(crate) fn commit_to(&mut self, Mark { book, chain, keys }: Mark) {
+        self.book.commit_to(book);
+        self.hasher.commit_to(chain);
+        self.keys.commit_to(keys);
+    }
+
+    /// Undoes everything since the last commit.
+    pub(crate) fn roll_back(&mut self) {
+        self.book.roll_back();
+        self.hasher.roll_back();
+        self.keys.roll_back();
+    }
+}
