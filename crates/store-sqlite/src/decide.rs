@@ -9,7 +9,7 @@ use ledger::{
 
 use crate::keys::Recorded;
 use crate::look_ahead::{KeyAhead, OPERATIONS_AHEAD};
-use crate::state::State;
+use crate::state::{Put, State};
 
 /// What is recorded, as far as somebody can tell.
 pub(crate) enum Found<T> {
@@ -32,6 +32,9 @@ pub(crate) trait Decide {
 
     fn now(&self) -> Timestamp;
 
+    /// Lets the state be worked with, and rows go on their way to the file.
+    fn with_put<T>(&mut self, work: impl FnOnce(&mut State, Put<'_>) -> T) -> T;
+
     /// What was decided under a key of the wallet, in the open batch or any earlier one.
     fn recorded(
         &mut self,
@@ -52,7 +55,14 @@ pub(crate) trait Decide {
         &mut self,
         transfer: &Transfer,
         key: Option<(IdempotencyKey, u64)>,
-    ) -> rusqlite::Result<()>;
+    ) -> rusqlite::Result<()> {
+        self.with_put(|state, put| state.append(transfer, key, put))
+    }
+
+    /// Puts everything that was decided on its way to the file.
+    fn flush(&mut self) -> rusqlite::Result<()> {
+        self.with_put(State::flush)
+    }
 
     /// Decides an operation, of whose key so much is known; `None` if that is left to somebody else.
     fn decide(

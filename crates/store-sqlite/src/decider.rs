@@ -1,7 +1,7 @@
 //! Owns the thread on which large batches are decided while the writer writes: the rows of this one as they come,
 //! or those before it, and waits for the disk.
 //!
-//! Never: the file. What only the file can tell, or has to be written to beside rows, is left to the writer, and all
+//! Never: the data file. What only the file can tell, or has to be written to beside rows, is left to the writer, and all
 //! that comes behind it. Bounds: one batch at a time.
 //!
 //! Nor a small batch: to wake a thread for it costs more than to decide it.
@@ -20,7 +20,7 @@ use crate::decide::{Decide, Found};
 use crate::hasher::Hashed;
 use crate::keys::Recorded;
 use crate::look_ahead::KeyAhead;
-use crate::state::{Mark, State, Step};
+use crate::state::{Mark, Put, State, Step};
 use crate::work::{Decided, Singles, Work};
 
 /// So many operations are worth the thread.
@@ -103,8 +103,8 @@ impl Decider {
         Ok(Self { lent: None, jobs: Some(jobs), parts, thread: Some(thread) })
     }
 
-    /// Hands a batch over, the first of it last, and the state with it; and what that was at the end of the batch before, if
-    /// that is not durable yet.
+    /// Hands a batch over, the first of it last, and the state with it; and what that was at the end of the batch
+    /// before, if that is not durable yet.
     pub(crate) fn begin(
         &mut self,
         state: Box<State>,
@@ -177,16 +177,10 @@ fn decide(Job { state, mut batch, now }: Job, parts: &Sender<Part>) -> Done {
         }
     }
     if failed.is_none() {
-        failed = aside.state.flush(&mut |hashed| send(parts, hashed)).err();
+        failed = aside.flush().err();
     }
     let Aside { state, begun, .. } = aside;
     Done { state, decided, begun, left: batch, failed }
-}
-
-fn send(parts: &Sender<Part>, hashed: Hashed) -> rusqlite::Result<()> {
-    // Without a writer there is nothing to go on for.
-    let _ = parts.send(Part::Rows(hashed));
-    Ok(())
 }
 
 /// Decides what can be decided without the file.
@@ -251,13 +245,23 @@ impl Decide for Aside<'_> {
     }
 
     #[inline]
+    fn with_put<T>(&mut self, work: impl FnOnce(&mut State, Put<'_>) -> T) -> T {
+        let Self { state, parts, .. } = self;
+        work(state, &mut |hashed| {
+            // Without a writer there is nothing to go on for.
+            let _ = parts.send(Part::Rows(hashed));
+            Ok(())
+        })
+    }
+
+    #[inline]
     fn decide(
         &mut self,
         submission: &mut Submission,
         ahead: Option<KeyAhead>,
     ) -> rusqlite::Result<Option<Outcome>> {
-        let Self { state, now, parts, .. } = self;
-        Ok(match state.decide(submission, ahead, *now, &mut |hashed| send(parts, hashed))? {
+        let now = self.now;
+        Ok(match self.with_put(|state, put| state.decide(submission, ahead, now, put))? {
             Step::Decided(outcome) => Some(outcome),
             Step::Refused(_) | Step::Seen | Step::Named => None,
         })
@@ -279,14 +283,5 @@ impl Decide for Aside<'_> {
     ) -> rusqlite::Result<Found<Result<Transfer, Rejection>>> {
         let named = operation.external_id.is_some();
         Ok(if named { Found::InFile } else { Found::Nothing })
-    }
-
-    fn append(
-        &mut self,
-        transfer: &Transfer,
-        key: Option<(IdempotencyKey, u64)>,
-    ) -> rusqlite::Result<()> {
-        let Self { state, parts, .. } = self;
-        state.append(transfer, key, &mut |hashed| send(parts, hashed))
     }
 }

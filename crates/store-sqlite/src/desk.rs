@@ -14,7 +14,7 @@ use crate::decide::{Decide, Found};
 use crate::hasher::{Hashed, Spares};
 use crate::keys::{self, Recorded};
 use crate::look_ahead::KeyAhead;
-use crate::state::{State, Step};
+use crate::state::{Put, State, Step};
 use crate::work::{Decided, Reply, Singles, Work};
 use crate::{chain, people, rows};
 
@@ -206,12 +206,6 @@ impl Desk<'_, '_> {
         }))
     }
 
-    /// Puts everything that was decided into the open transaction, for whoever reads it there.
-    pub(crate) fn flush(&mut self) -> rusqlite::Result<()> {
-        let Self { connection, state, spares, rows, .. } = self;
-        state.flush(&mut |hashed| insert(connection, rows, spares, hashed))
-    }
-
     fn sign_up(
         &mut self,
         new: NewUser,
@@ -255,14 +249,20 @@ impl Decide for Desk<'_, '_> {
     }
 
     #[inline]
+    fn with_put<T>(&mut self, work: impl FnOnce(&mut State, Put<'_>) -> T) -> T {
+        let Self { connection, state, spares, rows, .. } = self;
+        work(state, &mut |hashed| insert(connection, rows, spares, hashed))
+    }
+
+    #[inline]
     fn decide(
         &mut self,
         submission: &mut Submission,
         ahead: Option<KeyAhead>,
     ) -> rusqlite::Result<Option<Outcome>> {
-        let Self { connection, state, spares, rows, now } = self;
-        let mut put = |hashed| insert(connection, rows, spares, hashed);
-        let seen = match state.decide(submission, ahead, *now, &mut put)? {
+        let now = self.now;
+        let decided = self.with_put(|state, put| state.decide(submission, ahead, now, put))?;
+        let seen = match decided {
             Step::Decided(outcome) => return Ok(Some(outcome)),
             Step::Refused(rejection) => {
                 let Submission { operation, key } = submission;
@@ -289,15 +289,6 @@ impl Decide for Desk<'_, '_> {
         operation: &Operation,
     ) -> rusqlite::Result<Found<Result<Transfer, Rejection>>> {
         self.brought_in_before(operation).map(Found::of)
-    }
-
-    fn append(
-        &mut self,
-        transfer: &Transfer,
-        key: Option<(IdempotencyKey, u64)>,
-    ) -> rusqlite::Result<()> {
-        let Self { connection, state, spares, rows, .. } = self;
-        state.append(transfer, key, &mut |hashed| insert(connection, rows, spares, hashed))
     }
 }
 

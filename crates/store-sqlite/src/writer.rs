@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::append::Appender;
 use crate::checkpoint::Bell;
+use crate::decide::Decide;
 use crate::decider::{self, Begun, Decider, DeciderGone, Done, Part};
 use crate::desk::{Desk, insert};
 use crate::gate::Gate;
