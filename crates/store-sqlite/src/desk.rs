@@ -71,8 +71,8 @@ impl Desk<'_, '_> {
                 (None, self.connection.pragma_update(None, "max_page_count", pages.cast_signed()))
             }
             #[cfg(test)]
-            Work::FailCommit(fatal) => {
-                crate::full_disk::FAILS_COMMIT.set(Some(fatal));
+            Work::AtCommit(meets) => {
+                crate::under_way::AT_COMMIT.set(Some(meets));
                 (None, Ok(()))
             }
             #[cfg(test)]

@@ -5,26 +5,20 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use ledger::{
     Amount, Currency, ExternalId, IdempotencyKey, Ledger, LedgerError, NewUser, Operation,
-    OperationKind, Outcome, Page, People, Role, SUBMISSIONS_MAX, Submission, WalletId,
+    OperationKind, Outcome, Page, People, Role, Submission, WalletId,
 };
 
 use crate::{Check, Options, Recovered, SqliteStore, Unobserved, Unwatched, check, deliver_here};
 
-thread_local! {
-    /// Whether the writer's next commit fails, and whether that is fatal.
-    pub(crate) static FAILS_COMMIT: Cell<Option<bool>> = const { Cell::new(None) };
-}
-
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn open(dir: &std::path::Path) -> (SqliteStore, Recovered) {
+pub(crate) fn open(dir: &std::path::Path) -> (SqliteStore, Recovered) {
     let options = Options {
         dir: dir.to_owned(),
         currency: Currency::parse("RUB").ok(),
@@ -50,7 +44,7 @@ fn sign_up(store: &SqliteStore, number: u64, role: Role) -> Result<u64, LedgerEr
 }
 
 /// Wallet 2 is the person's.
-fn with_the_bank_and_a_person() -> (tempfile::TempDir, SqliteStore) {
+pub(crate) fn with_the_bank_and_a_person() -> (tempfile::TempDir, SqliteStore) {
     let dir = tempfile::TempDir::new().unwrap();
     let (store, _) = open(dir.path());
     sign_up(&store, 1, Role::Bank).unwrap();
@@ -65,7 +59,7 @@ fn keyed(store: &SqliteStore, unkeyed: usize) -> Result<Outcome, LedgerError> {
     wait(store.submit(submissions)).map(|mut outcomes| outcomes.remove(0))
 }
 
-fn deposit() -> Submission {
+pub(crate) fn deposit() -> Submission {
     let operation = Operation {
         kind: OperationKind::Deposit,
         debit: WalletId::FIRST,
@@ -161,90 +155,6 @@ fn everybody_whose_batch_found_no_room_is_told_that_nothing_was_done() {
         .map(|one| wait(one).unwrap().remove(0).decision.unwrap().id.get());
     let first = numbers.next().unwrap();
     assert!(numbers.eq(first + 1..first + 500), "in the order in which they were handed in");
-}
-
-/// As many deposits as there are numbers, the first under a key; more keys would have to be handed over before the next
-/// batch is decided.
-fn large(numbers: std::ops::Range<usize>) -> Vec<Submission> {
-    let mut deposits = vec![deposit(); numbers.len()];
-    deposits[0].key = IdempotencyKey::parse(&numbers.start.to_string()).ok();
-    deposits
-}
-
-/// The first number, if all were done anew.
-fn first_of(outcomes: &[Outcome]) -> Option<u64> {
-    assert!(outcomes.iter().all(|outcome| !outcome.replayed));
-    outcomes.first()?.decision.as_ref().ok().map(|transfer| transfer.id.get())
-}
-
-#[test]
-fn a_batch_decided_on_top_of_one_that_found_no_room_is_refused_with_it() {
-    let (dir, store) = with_the_bank_and_a_person();
-    let size = SUBMISSIONS_MAX;
-    let lists = [
-        large(0..size),
-        large(size..2 * size - 1),
-        large(2 * size..3 * size),
-        large(3 * size..4 * size),
-    ];
-    let [first, second, third, fourth] = lists.clone();
-    // The second is decided on top of the first while that is committed; the disk is found full by the commit of the
-    // second, when the third is decided on top of that.
-    let hold = store.hold();
-    let first = store.submit(first);
-    let second = store.submit(second);
-    store.fail_commit(false);
-    let [third, fourth] = [third, fourth].map(|list| store.submit(list));
-    drop(hold);
-    let first = first_of(&wait(first).unwrap());
-    assert_eq!(wait(second), Err(LedgerError::StorageFull));
-    assert_eq!(wait(third), Err(LedgerError::StorageFull));
-    let fourth = first_of(&wait(fourth).unwrap());
-    let second = first_of(&wait(store.submit(lists[1].clone())).unwrap());
-    let all = size as u64;
-    // What was refused took no numbers and no keys.
-    assert_eq!([first, fourth, second], [Some(1), Some(1 + all), Some(1 + 2 * all)]);
-    for (list, is_done) in lists.iter().zip([true, true, false, true]) {
-        let again = wait(store.submit(vec![list[0].clone()])).unwrap();
-        assert_eq!(again[0].replayed, is_done, "{:?}", list[0].key);
-    }
-    store.close();
-    let checked = check(&Check { data: dir.path(), published: None }, &Unwatched).unwrap();
-    assert!(checked.is_sound() && checked.operations == 3 * all, "{checked:?}");
-    open(dir.path());
-}
-
-#[test]
-fn what_was_decided_on_top_of_a_batch_that_nobody_knows_of_was_surely_not_done() {
-    let (dir, store) = with_the_bank_and_a_person();
-    let size = SUBMISSIONS_MAX;
-    let hold = store.hold();
-    let first = store.submit(large(0..size));
-    let second = store.submit(large(size..2 * size - 1));
-    store.fail_commit(true);
-    let third = store.submit(large(2 * size..3 * size));
-    drop(hold);
-    assert_eq!(first_of(&wait(first).unwrap()), Some(1));
-    assert!(matches!(wait(second), Err(LedgerError::OutcomeUnknown(_))));
-    assert_eq!(wait(third), Err(LedgerError::Closed));
-    assert_eq!(wait(store.halted()), "planted");
-    store.close();
-    let (_store, recovered) = open(dir.path());
-    assert_eq!(recovered.operations, size as u64);
-}
-
-#[test]
-fn a_stop_finishes_what_was_handed_in() {
-    let (dir, store) = with_the_bank_and_a_person();
-    let hold = store.hold();
-    let waiting: Vec<_> =
-        (0..4).map(|number| store.submit(large(5_000 * number..5_000 * (number + 1)))).collect();
-    drop(hold);
-    store.close();
-    let firsts = waiting.into_iter().map(|one| first_of(&wait(one).unwrap()));
-    assert!(firsts.eq([1, 5_001, 10_001, 15_001].map(Some)));
-    let (_store, recovered) = open(dir.path());
-    assert_eq!((recovered.operations, recovered.replayed), (20_000, 0));
 }
 
 #[test]

@@ -48,6 +48,8 @@ mod store;
 mod sweep;
 mod swept;
 mod threads;
+#[cfg(test)]
+mod under_way;
 mod work;
 mod writer;
 

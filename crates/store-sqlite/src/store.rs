@@ -35,6 +35,8 @@ use crate::state::State;
 use crate::sweep::Sweep;
 use crate::threads::{Halt, Tasks, Threads};
 use crate::work::{Reply, Work};
+#[cfg(test)]
+use crate::writer::Failure;
 use crate::writer::{Writer, now};
 use crate::{connection, directory, people, recovery, schema};
 
@@ -257,8 +259,13 @@ impl SqliteStore {
         let _ = self.inner.queue.push(1, Work::LimitPages(pages));
     }
 
-    pub(crate) fn fail_commit(&self, fatal: bool) {
-        let _ = self.inner.queue.push(1, Work::FailCommit(fatal));
+    /// What the commit of the batch meets that this is in.
+    pub(crate) fn at_commit(
+        &self,
+        meets: impl FnOnce(Halt) -> Result<(), Failure> + Send + 'static,
+    ) {
+        let halt = self.inner.halt.clone();
+        let _ = self.inner.queue.push(1, Work::AtCommit(Box::new(move || meets(halt))));
     }
 
     /// The writer stands still until the sender is dropped.

@@ -25,9 +25,9 @@ pub(crate) enum Work {
     /// Lets a test run out of room: at most this many pages in the file.
     #[cfg(test)]
     LimitPages(u64),
-    /// The commit that this is in finds no room; or, if it is to be fatal, fails nobody knows how.
+    /// What the commit that this is in meets.
     #[cfg(test)]
-    FailCommit(bool),
+    AtCommit(crate::under_way::Meets),
     /// Holds the writer until it is released.
     #[cfg(test)]
     Hold(std::sync::mpsc::Receiver<()>),
@@ -79,7 +79,7 @@ impl Work {
             Self::OpenSession(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Self::People(_, reply) => drop(reply.send(Err(error.clone()))),
             #[cfg(test)]
-            Self::LimitPages(_) | Self::FailCommit(_) | Self::Hold(_) => {}
+            Self::LimitPages(_) | Self::AtCommit(_) | Self::Hold(_) => {}
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::{Deliver, Observer};
 const LENDS_MAX: usize = 8;
 
 /// Why a batch did not become durable.
-enum Failure {
+pub(crate) enum Failure {
     /// Nothing of it is in the file, and nothing will be.
     Refused(LedgerError),
     /// Nobody can know what is in the file. There is no second try.
@@ -366,11 +366,8 @@ impl Writer {
 
 fn commit(ready: &mut Ready<'_>) -> Result<(), Failure> {
     #[cfg(test)]
-    if let Some(fatal) = crate::full_disk::FAILS_COMMIT.take() {
-        return Err(match fatal {
-            true => Failure::Unknown("planted".to_owned()),
-            false => Failure::Refused(LedgerError::StorageFull),
-        });
+    if let Some(meets) = crate::under_way::AT_COMMIT.take() {
+        meets()?;
     }
     Ok(ready.commit.execute(()).map(|_| ())?)
 }
