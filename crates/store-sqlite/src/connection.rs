@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,14 +49,46 @@ pub(crate) fn make_file(file: &Path) -> Result<(), OpenError> {
 
 /// Refuses a log that lost acknowledged operations: SQLite would say nothing and go on without them. And one beside
 /// a file that keeps none, a backup that was put in the place of the log's own: SQLite would read it over that.
-pub(crate) fn inspect_log(file: &Path) -> Result<(), OpenError> {
+/// Whether there is anything in it.
+pub(crate) fn inspect_log(file: &Path) -> Result<bool, OpenError> {
     let log = log_of(file);
     let inspected = log::inspect(&log);
     let frames = inspected
         .map_err(|error| OpenError::Unusable { path: log.clone(), error })?
         .map_err(|damage| OpenError::LogDamaged(damage.to_string()))?;
     let is_anothers = frames > 0 && version_of(file).is_some_and(|it| it != VERSION_WITH_LOG);
-    if is_anothers { Err(OpenError::LogOfAnother(log)) } else { Ok(()) }
+    if is_anothers { Err(OpenError::LogOfAnother(log)) } else { Ok(frames > 0) }
+}
+
+/// The newest operation that a data file has without its log, if it has one and can be read so: where a checkpoint was
+/// broken off, it may be neither as it was before nor as it was to be.
+pub(crate) fn newest_without_log(file: &Path) -> Option<u64> {
+    let file = itself(file);
+    let name: String =
+        file.as_os_str().as_bytes().iter().map(|byte| format!("%{byte:02x}")).collect();
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    // Nobody writes to it, as SQLite is told; so it looks for no log.
+    let connection = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags);
+    newest(&connection.ok()?).ok()?
+}
+
+fn newest(connection: &Connection) -> rusqlite::Result<Option<u64>> {
+    connection.query_row("SELECT max(operation_id) FROM transfer", (), |row| row.get(0))
+}
+
+/// Refuses a log that ends before what the file has without it, as one of an older copy does: SQLite would read the
+/// file as that was.
+pub(crate) fn refuse_older_log(
+    file: &Path,
+    without_log: Option<u64>,
+    with_log: Option<u64>,
+) -> Result<(), OpenError> {
+    match without_log {
+        Some(newest) if with_log < without_log => {
+            Err(OpenError::LogOlder { log: log_of(file), newest })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The same for whoever only reads: what is missing must not be passed over by a check or a backup either.
@@ -75,10 +108,19 @@ pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
 /// And of a data file wherever it is. The log of a directory in use is not judged, for it is written to; its
 /// engine did so.
 pub(crate) fn inspect_log_of(file: &Path) -> Result<(), OpenError> {
-    match inspect_log(file) {
-        Err(OpenError::LogDamaged(_) | OpenError::LogOfAnother(_)) if is_in_use(file)? => Ok(()),
+    let inspected = inspect_log(file).and_then(|has_log| {
+        // What cannot be read is named by whoever reads it.
+        let with_log = || connect_to_read(file).and_then(|connection| Ok(newest(&connection)?));
+        match has_log.then(with_log) {
+            Some(Ok(with_log)) => refuse_older_log(file, newest_without_log(file), with_log),
+            _ => Ok(()),
+        }
+    });
+    match inspected {
         Ok(()) if is_without_its_log(file) => Err(OpenError::OtherNames(file.to_owned())),
-        inspected => inspected,
+        Ok(()) => Ok(()),
+        Err(_) if is_in_use(file)? => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

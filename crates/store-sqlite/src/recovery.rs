@@ -1,7 +1,7 @@
 //! Owns a start: the book as the data file has it, checked, before anything is served.
 //!
 //! Never: a guess. What does not follow from the rules is a damage, named, and the start fails.
-//! Bounds: the wallet tables once, and the operations after the sweep's mark.
+//! Bounds: the wallet tables once, and the operations after the sweep's mark, or in the log if those are more.
 
 use ledger::{Book, Chain, OperationId, Timestamp, Transfer, WalletId, WalletKind, WalletState};
 use rusqlite::{Connection, OptionalExtension};
@@ -21,11 +21,13 @@ pub(crate) struct State {
     pub(crate) replayed: u64,
 }
 
-/// Loads the wallets, and replays and verifies the operations after its mark.
+/// Loads the wallets, replays the operations after the sweep's mark, and verifies them, and all that came after the
+/// newest one in the file without its log: that every page between the two is there.
 pub(crate) fn recover(
     connection: &Connection,
     links: Links,
     heads: &Heads,
+    without_log: Option<u64>,
 ) -> Result<State, OpenError> {
     let mark: u64 =
         connection.query_row("SELECT sweep_operation_id FROM ledger", (), |row| row.get(0))?;
@@ -33,7 +35,8 @@ pub(crate) fn recover(
     load_wallets(connection, &mut book, heads)?;
     book.restore_mark(OperationId::new(mark), time_of(connection, mark)?);
     // With the operation of the mark, too.
-    let mut verifier = Verifier::from(connection, links, mark.saturating_sub(1))??;
+    let before = without_log.map_or(mark, |newest| newest.min(mark)).saturating_sub(1);
+    let mut verifier = Verifier::from(connection, links, before)??;
     let replayed = replay(connection, &mut book, &mut verifier, heads)?;
     book.check()?;
     verifier.chain.commit();

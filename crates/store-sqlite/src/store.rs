@@ -80,17 +80,21 @@ impl SqliteStore {
         if directory::has_other_names(&file) {
             return Err(OpenError::OtherNames(file));
         }
-        connection::inspect_log(&file)?;
+        let has_log = connection::inspect_log(&file)?;
         connection::make_durable(&file)?;
+        let without_log = has_log.then(|| connection::newest_without_log(&file)).flatten();
         connection::make_file(&file)?;
         let mut connection = connect_to_write(&file)?;
         let created = schema::migrate(&mut connection, options.currency, now().micros())?;
         let currency = schema::currency(&connection)?;
-        connection::empty_log(&connection, &file)?;
-        directory.sync()?;
         let heads = Arc::new(Heads::new());
         let links = Links::of(&connection, currency)?;
-        let state = recovery::recover(&connection, links, &heads)?;
+        // Before the log is moved into the file: where they do not fit, both stay as they were.
+        let state = recovery::recover(&connection, links, &heads, without_log)?;
+        let operations = state.book.last_operation().map(OperationId::get);
+        connection::refuse_older_log(&file, without_log, operations)?;
+        connection::empty_log(&connection, &file)?;
+        directory.sync()?;
         let window = schema::key_window(&connection, options.key_window)?;
         let keys = Keys::open(&options.dir, &connection, links, window)
             .map_err(|error| OpenError::Keys(error.to_string()))?;
@@ -99,7 +103,7 @@ impl SqliteStore {
         let recovered = Recovered {
             created,
             wallets: state.book.wallets(),
-            operations: state.book.last_operation().map_or(0, OperationId::get),
+            operations: operations.unwrap_or(0),
             replayed: state.replayed,
             latest,
             elapsed: began.elapsed(),

@@ -272,6 +272,59 @@ fn a_backup_put_by_hand_beside_a_log_is_not_read_with_it() {
     assert_eq!(crate::support::open(crashed.path()).unwrap().1.operations, 0);
 }
 
+/// Nor is the log of an older copy: the book would be as it was then.
+#[test]
+fn the_log_of_an_older_copy_is_not_read_with_a_newer_data_file() {
+    let engine = Engine::with_people(2);
+    // The sweep goes round, so that the log says that all is kept up to then.
+    (0..3).for_each(|_| engine.fill(3_000));
+    let killed = engine.as_after_a_kill();
+    engine.fill(3_000);
+    let newer = |dir: &Path| {
+        std::fs::copy(dir.join("kopeck.db"), killed.path().join("kopeck.db")).unwrap();
+    };
+    let engine = engine.reopen_after_files(newer).unwrap();
+    let place = TempDir::new().unwrap();
+    let refused = |error: String| assert!(error.contains("ends before operation 12000"), "{error}");
+    refused(crate::support::open(killed.path()).err().unwrap().to_string());
+    refused(back_up(killed.path(), &place.path().join("backup.db")).unwrap_err().to_string());
+    let check = Check { data: killed.path(), published: None };
+    refused(store_sqlite::check(&check, &Unwatched).unwrap_err().to_string());
+    refused(Export::open(killed.path()).err().unwrap().to_string());
+    std::fs::remove_file(killed.path().join("kopeck.db-wal")).unwrap();
+    assert_eq!(crate::support::open(killed.path()).unwrap().1.operations, 12_000);
+    drop(engine);
+}
+
+/// Nor is an older copy of the file itself, which keeps a log as the newer one does, although all that a start has to
+/// replay is in the log.
+#[test]
+fn an_older_data_file_put_by_hand_beside_a_log_is_not_read_with_it() {
+    let place = TempDir::new().unwrap();
+    let older = place.path().join("older.db");
+    let copy = |dir: &Path| {
+        std::fs::copy(dir.join("kopeck.db"), &older).unwrap();
+    };
+    let engine = Engine::with_people(2);
+    engine.fill(1_000);
+    let engine = engine.reopen_after_files(copy).unwrap();
+    // SQLite notices by itself where much more is missing.
+    engine.fill(500);
+    let engine = engine.reopen().unwrap();
+    // Each time the sweep goes round, so that the log has every balance.
+    (0..3).for_each(|_| engine.fill(3_000));
+    let killed = engine.as_after_a_kill();
+    let [file, log] = ["kopeck.db", "kopeck.db-wal"].map(|name| killed.path().join(name));
+    let (newer, kept) = (std::fs::read(&file).unwrap(), std::fs::read(&log).unwrap());
+    std::fs::copy(&older, &file).unwrap();
+    assert!(crate::support::open(killed.path()).is_err());
+    let is_left = std::fs::read(&log).unwrap() == kept;
+    assert!(is_left, "the log is there for the file that it belongs to");
+    std::fs::write(&file, newer).unwrap();
+    let (_store, recovered) = crate::support::open(killed.path()).unwrap();
+    assert_eq!(recovered.operations, 10_500);
+}
+
 #[test]
 fn a_log_is_looked_for_beside_the_file_itself_where_its_name_is_a_link() {
     let engine = Engine::with_people(2);
