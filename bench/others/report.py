@@ -6,6 +6,7 @@ two marks and nowhere else.
 
 import json
 import statistics
+import textwrap
 
 from others import plot
 from others.common import ROOT, Failed
@@ -110,7 +111,14 @@ def _notes(results):
                  "is checked, and as many transfers were recorded as had been acknowledged"
                  + (f"; {refused} requests were refused because their wallets stayed locked." if refused
                     else "; no request was refused."))
-    return notes
+    return [wrapped(note) for note in notes]
+
+
+def wrapped(note):
+    """Lines as long as those of the docs; a table's row stays one."""
+    return note if note.startswith("|") else "\n".join(
+        textwrap.fill(line, 120, break_long_words=False, break_on_hyphens=False)
+        for line in note.split("\n"))
 
 
 def replace(page, name, text):
