@@ -5,8 +5,8 @@
 //!
 //! Every transfer is checked against the balance and hashed into the chain, and has a time in its row.
 //! In one run, in turns: `plain`, uniform pairs over all wallets; `keyed`, the same with a random
-//! UUID as idempotency key on every transfer; `hot`, one wallet in every transfer; then beside them the
-//! limits: a bare file to which records of as many bytes are appended, each with its checksum,
+//! UUID as idempotency key on every transfer; `refused`, that with one of 64 transfers of more than its payer has;
+//! `hot`, one wallet in every transfer; then beside them the limits: a bare file to which records of as many bytes are appended, each with its checksum,
 //! with the same fsyncs, and what the hash of the chain takes alone.
 //!
 //! For each: transfers a second, what of a processor the writer's thread took for one (where the
@@ -37,6 +37,9 @@ const BATCHES_AHEAD: usize = 3;
 
 /// What a record takes in the data file, in bytes: with a key, and without.
 const RECORD_BYTES: [usize; 2] = [100, 62];
+
+/// More than anybody has, in minor units.
+const TOO_MUCH: i64 = 1_000_000_000_000;
 
 struct Settings {
     wallets: u64,
@@ -101,7 +104,7 @@ fn main() -> Result<(), Failed> {
         );
         let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ recovered.operations);
         for round in 0..settings.rounds {
-            for load in ["plain", "keyed", "hot"] {
+            for load in ["plain", "keyed", "refused", "hot"] {
                 if settings.only.as_ref().is_none_or(|only| only == load) {
                     drive(&store, &settings, &mut random, load, round).await?.print(load);
                 }
@@ -201,16 +204,17 @@ fn batches(
         let other = 3 + random.next() % (settings.wallets - 2);
         out = !out;
         match load {
-            "keyed" => (pair, Some(random.key())),
+            "keyed" | "refused" => (pair, Some(random.key())),
             "hot" => (if out { (2, other) } else { (other, 2) }, None),
             _ => (pair, None),
         }
     };
     let mut batch = || {
         (0..settings.batch)
-            .map(|_| {
+            .map(|number| {
                 let (pair, key) = next();
-                let mut submission = submission(OperationKind::Transfer, pair, 1)?;
+                let amount = if load == "refused" && number % 64 == 63 { TOO_MUCH } else { 1 };
+                let mut submission = submission(OperationKind::Transfer, pair, amount)?;
                 (submission.operation.details, submission.key) = (None, key);
                 Ok(submission)
             })
@@ -247,7 +251,15 @@ async fn drive(
         if (waiting.len() > BATCHES_AHEAD || !more)
             && let Some(oldest) = waiting.pop_front()
         {
-            check(&oldest.await?)?;
+            let outcomes = oldest.await?;
+            if load == "refused" {
+                let refused = outcomes.iter().filter(|outcome| outcome.decision.is_err()).count();
+                if refused != settings.batch / 64 {
+                    return Err(format!("{refused} were refused").into());
+                }
+            } else {
+                check(&outcomes)?;
+            }
             longest_wait = longest_wait.max(answered.elapsed());
             answered = Instant::now();
         } else if !more {

@@ -53,8 +53,7 @@ impl Desk<'_, '_> {
             }
         }
         let decision = self.decide_batch(mode, submissions, outcomes, Some(&key))?;
-        let number = batch_record::insert(self.connection, &key, mode, &decision, self.now)?;
-        self.state.keys.refused(number, ahead.mark);
+        self.record((&key, ahead.mark), mode, &decision)?;
         Ok(BatchOutcome::new(decision))
     }
 
@@ -66,8 +65,6 @@ impl Desk<'_, '_> {
         key: Option<&BatchKey>,
     ) -> rusqlite::Result<Decision> {
         match mode {
-            // All of it is decided already.
-            BatchMode::Atomic if outcomes.len() == submissions.len() => Ok(Ok(outcomes)),
             BatchMode::Atomic => {
                 let decision = all_or_none(self, &submissions, key)?;
                 // The file is at hand, so nothing was left to it.
@@ -136,36 +133,30 @@ impl Desk<'_, '_> {
     }
 }
 
-/// Decides what can be decided of a batch without the file: `None` if something is left, and then there is an
-/// outcome for each operation that was decided.
+/// Decides a batch without the file, if it can be; else `None`, and then there is an outcome for each operation that
+/// was decided.
 pub(crate) fn decide_aside(
     desk: &mut impl Decide,
     Batch { mode, submissions, key }: &mut Batch,
     outcomes: &mut Vec<Outcome>,
 ) -> rusqlite::Result<Option<Decision>> {
-    if let Some(key) = key {
-        let ahead = look_for(key, desk.state().links);
-        if !matches!(desk.recorded(key.wallet, &key.key, ahead)?, Found::Nothing) {
-            return Ok(None);
-        }
-    }
     let whole = key.as_ref();
+    let key = whole.map(|key| (key, look_for(key, desk.state().links)));
+    if let Some((key, ahead)) = key
+        && !matches!(desk.recorded(key.wallet, &key.key, ahead)?, Found::Nothing)
+    {
+        return Ok(None);
+    }
     let decision = match mode {
         BatchMode::Atomic => all_or_none(desk, submissions, whole)?,
         BatchMode::Independent => desk
             .decide_all(submissions, outcomes, |submission| uses(submission, whole))?
             .then(|| Ok(std::mem::take(outcomes))),
     };
-    match (decision, key) {
-        // It is to be recorded, which is left.
-        (Some(Ok(all)), Some(_)) => {
-            *outcomes = all;
-            Ok(None)
-        }
-        // Nothing of it was done, and whoever records it finds the same.
-        (Some(Err(_)), Some(_)) => Ok(None),
-        (decision, _) => Ok(decision),
+    if let Some((decision, (key, ahead))) = decision.as_ref().zip(key) {
+        desk.record((key, ahead.mark), *mode, decision)?;
     }
+    Ok(decision)
 }
 
 /// Decides operations of which all are done or none is. `None` if only the file can tell, and then none is done.

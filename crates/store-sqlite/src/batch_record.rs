@@ -17,6 +17,7 @@ use ledger::{
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use crate::batch::Decision;
 use crate::rows;
 
 /// A row of `batch` holds what nobody would have written.
@@ -40,26 +41,41 @@ pub(crate) struct Record {
     pub(crate) outcomes: Result<Vec<Part>, BatchRefusal>,
 }
 
-/// Records what became of a batch under its key. The number of its rows.
+/// What became of a batch under its key, on its way into the file.
+pub(crate) struct NewRecord {
+    pub(crate) number: u64,
+    key: BatchKey,
+    mode: &'static str,
+    outcomes: String,
+    time: Timestamp,
+}
+
+impl NewRecord {
+    pub(crate) fn new(
+        number: u64,
+        key: &BatchKey,
+        mode: BatchMode,
+        decision: &Decision,
+        time: Timestamp,
+    ) -> Self {
+        let mode = match mode {
+            BatchMode::Atomic => "atomic",
+            BatchMode::Independent => "independent",
+        };
+        Self { number, key: key.clone(), mode, outcomes: write(decision), time }
+    }
+}
+
+/// Records what became of a batch under its key.
 pub(crate) fn insert(
     connection: &Connection,
-    key: &BatchKey,
-    mode: BatchMode,
-    decision: &Result<Vec<Outcome>, BatchRefusal>,
-    now: Timestamp,
-) -> rusqlite::Result<u64> {
-    let number = rows::insert_batch_key(connection, key, now)?;
-    let mode = match mode {
-        BatchMode::Atomic => "atomic",
-        BatchMode::Independent => "independent",
-    };
-    connection.prepare_cached("INSERT INTO batch VALUES (?, ?, ?, ?)")?.execute((
-        number.cast_signed(),
-        mode,
-        key.fingerprint,
-        write(decision),
-    ))?;
-    Ok(number)
+    NewRecord { number, key, mode, outcomes, time }: &NewRecord,
+) -> rusqlite::Result<()> {
+    rows::insert_batch_key(connection, *number, key, *time)?;
+    connection
+        .prepare_cached("INSERT INTO batch VALUES (?, ?, ?, ?)")?
+        .execute((number.cast_signed(), mode, key.fingerprint, outcomes))
+        .map(|_| ())
 }
 
 /// What is recorded of the batch of a number.
@@ -105,7 +121,7 @@ pub(crate) fn forget(connection: &Connection, forgettable: u64) -> rusqlite::Res
         .map(|_| ())
 }
 
-fn write(decision: &Result<Vec<Outcome>, BatchRefusal>) -> String {
+fn write(decision: &Decision) -> String {
     let mut text = String::new();
     // Writing into a string cannot fail.
     let _ = match decision {

@@ -4,9 +4,11 @@
 //! Never: a rule (the book's), or a look into the file. Bounds: none of its own.
 
 use ledger::{
-    IdempotencyKey, Operation, Outcome, Rejection, Submission, Timestamp, Transfer, WalletId,
+    BatchKey, BatchMode, IdempotencyKey, Operation, Outcome, Rejection, Submission, Timestamp,
+    Transfer, WalletId,
 };
 
+use crate::batch::Decision;
 use crate::keys::Recorded;
 use crate::look_ahead::{KeyAhead, OPERATIONS_AHEAD};
 use crate::state::{Put, State};
@@ -32,7 +34,7 @@ pub(crate) trait Decide {
 
     fn now(&self) -> Timestamp;
 
-    /// Lets the state be worked with, and rows go on their way to the file.
+    /// Lets the state be worked with, and what is to be written goes on its way to the file.
     fn with_put<T>(&mut self, work: impl FnOnce(&mut State, Put<'_>) -> T) -> T;
 
     /// What was decided under a key of the wallet, in the open batch or any earlier one.
@@ -57,6 +59,17 @@ pub(crate) trait Decide {
         key: Option<(IdempotencyKey, u64)>,
     ) -> rusqlite::Result<()> {
         self.with_put(|state, put| state.append(transfer, key, put))
+    }
+
+    /// Records what became of a batch, under its key and the key's mark.
+    fn record(
+        &mut self,
+        key: (&BatchKey, u64),
+        mode: BatchMode,
+        decision: &Decision,
+    ) -> rusqlite::Result<()> {
+        let now = self.now();
+        self.with_put(|state, put| state.record(key, mode, decision, now, put))
     }
 
     /// Puts everything that was decided on its way to the file.

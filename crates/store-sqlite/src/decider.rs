@@ -1,8 +1,8 @@
 //! Owns the thread on which large batches are decided while the writer writes: the rows of this one as they come,
 //! or those before it, and waits for the disk.
 //!
-//! Never: the data file. What only the file can tell, or has to be written to beside rows, is left to the writer, and all
-//! that comes behind it. Bounds: one batch at a time.
+//! Never: the data file. What only that can tell is left to the writer, and all that comes behind it. Bounds: one batch
+//! at a time.
 //!
 //! Nor a small batch: to wake a thread for it costs more than to decide it.
 
@@ -17,10 +17,9 @@ use ledger::{
 
 use crate::batch;
 use crate::decide::{Decide, Found};
-use crate::hasher::Hashed;
 use crate::keys::Recorded;
 use crate::look_ahead::KeyAhead;
-use crate::state::{Mark, Put, State, Step};
+use crate::state::{Mark, Put, State, Step, ToFile};
 use crate::work::{Decided, Singles, Work};
 
 /// So many operations are worth the thread.
@@ -40,7 +39,7 @@ struct Job {
 
 /// What comes back of it, one piece after another.
 pub(crate) enum Part {
-    Rows(Hashed),
+    ToFile(ToFile),
     Done(Box<Done>),
 }
 
@@ -247,9 +246,9 @@ impl Decide for Aside<'_> {
     #[inline]
     fn with_put<T>(&mut self, work: impl FnOnce(&mut State, Put<'_>) -> T) -> T {
         let Self { state, parts, .. } = self;
-        work(state, &mut |hashed| {
+        work(state, &mut |written| {
             // Without a writer there is nothing to go on for.
-            let _ = parts.send(Part::Rows(hashed));
+            let _ = parts.send(Part::ToFile(written));
             Ok(())
         })
     }
@@ -263,7 +262,7 @@ impl Decide for Aside<'_> {
         let now = self.now;
         Ok(match self.with_put(|state, put| state.decide(submission, ahead, now, put))? {
             Step::Decided(outcome) => Some(outcome),
-            Step::Refused(_) | Step::Seen | Step::Named => None,
+            Step::Seen | Step::Named => None,
         })
     }
 

@@ -14,9 +14,9 @@ use crate::decide::{Decide, Found};
 use crate::hasher::{Hashed, Spares};
 use crate::keys::{self, Recorded};
 use crate::look_ahead::KeyAhead;
-use crate::state::{Put, State, Step};
+use crate::state::{Put, State, Step, ToFile};
 use crate::work::{Decided, Reply, Singles, Work};
-use crate::{chain, people, rows};
+use crate::{batch_record, chain, people, rows};
 
 /// One batch's desk, in an open transaction.
 pub(crate) struct Desk<'w, 'c> {
@@ -144,22 +144,14 @@ impl Desk<'_, '_> {
                     crate::planted::show_early(transfer);
                 }
             }
-            Err(rejection) => self.record(operation, key, *rejection)?,
+            Err(rejection) => {
+                if let Some((key, ahead)) = key {
+                    let (now, key) = (self.now, (key, ahead.mark));
+                    self.with_put(|state, put| state.refuse(operation, key, *rejection, now, put))?;
+                }
+            }
         }
         Ok(Outcome::new(decision))
-    }
-
-    /// Records a refusal, if it has a key.
-    fn record(
-        &mut self,
-        operation: &Operation,
-        key: Option<(IdempotencyKey, KeyAhead)>,
-        rejection: Rejection,
-    ) -> rusqlite::Result<()> {
-        let Some((key, KeyAhead { mark, .. })) = key else { return Ok(()) };
-        let refusal = rows::insert_refusal(self.connection, operation, &key, rejection, self.now)?;
-        self.state.keys.refused(refusal, mark);
-        Ok(())
     }
 
     /// What was decided under a key of the wallet, in the open batch or any earlier one.
@@ -251,7 +243,7 @@ impl Decide for Desk<'_, '_> {
     #[inline]
     fn with_put<T>(&mut self, work: impl FnOnce(&mut State, Put<'_>) -> T) -> T {
         let Self { connection, state, spares, rows, .. } = self;
-        work(state, &mut |hashed| insert(connection, rows, spares, hashed))
+        work(state, &mut |written| insert(connection, rows, spares, written))
     }
 
     #[inline]
@@ -264,11 +256,6 @@ impl Decide for Desk<'_, '_> {
         let decided = self.with_put(|state, put| state.decide(submission, ahead, now, put))?;
         let seen = match decided {
             Step::Decided(outcome) => return Ok(Some(outcome)),
-            Step::Refused(rejection) => {
-                let Submission { operation, key } = submission;
-                self.record(operation, key.take().zip(ahead), rejection)?;
-                return Ok(Some(Outcome::new(Err(rejection))));
-            }
             Step::Seen => true,
             Step::Named => false,
         };
@@ -292,14 +279,20 @@ impl Decide for Desk<'_, '_> {
     }
 }
 
-/// Puts rows into the open transaction.
+/// Writes into the open transaction.
 pub(crate) fn insert(
     connection: &Connection,
     appender: &mut Appender<'_>,
     spares: &Spares,
-    Hashed { rows, links, blocks }: Hashed,
+    written: ToFile,
 ) -> rusqlite::Result<()> {
-    appender.append(&rows, &links)?;
-    spares.take_back(rows);
-    blocks.into_iter().try_for_each(|block| chain::insert_block(connection, block))
+    match written {
+        ToFile::Rows(Hashed { rows, links, blocks }) => {
+            appender.append(&rows, &links)?;
+            spares.take_back(rows);
+            blocks.into_iter().try_for_each(|block| chain::insert_block(connection, block))
+        }
+        ToFile::Refusal(refusal) => rows::insert_refusal(connection, &refusal),
+        ToFile::Batch(record) => batch_record::insert(connection, &record),
+    }
 }

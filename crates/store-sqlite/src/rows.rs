@@ -107,17 +107,24 @@ pub(crate) fn newest_operation(connection: &Connection) -> rusqlite::Result<u64>
         .query_row((), |row| row.get(0))
 }
 
-/// Records what was refused under a key. The number of its row.
+/// What was refused under a key, on its way into the file.
+pub(crate) struct Refusal {
+    pub(crate) number: u64,
+    pub(crate) operation: Operation,
+    pub(crate) key: IdempotencyKey,
+    pub(crate) rejection: Rejection,
+    pub(crate) time: Timestamp,
+}
+
+/// Records what was refused under a key.
 pub(crate) fn insert_refusal(
     connection: &Connection,
-    operation: &Operation,
-    key: &IdempotencyKey,
-    rejection: Rejection,
-    time: Timestamp,
-) -> rusqlite::Result<u64> {
+    Refusal { number, operation, key, rejection, time }: &Refusal,
+) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("INSERT INTO refusal VALUES (NULL,?,?,?,?,?,?,?,?,?)")?
+        .prepare_cached("INSERT INTO refusal VALUES (?,?,?,?,?,?,?,?,?,?)")?
         .execute((
+            number.cast_signed(),
             kind_number(operation.kind),
             operation.debit.get().cast_signed(),
             operation.credit.get().cast_signed(),
@@ -128,20 +135,22 @@ pub(crate) fn insert_refusal(
             operation.external_id.as_ref().map(ExternalId::as_str),
             rejection.code(),
         ))
-        .map(|_| connection.last_insert_rowid().cast_unsigned())
+        .map(|_| ())
 }
 
 /// Records the key of a batch, in a row among the refusals: what is remembered under keys, but for
-/// transfers, is numbered and forgotten together. The number of its row.
+/// transfers, is numbered and forgotten together.
 pub(crate) fn insert_batch_key(
     connection: &Connection,
+    number: u64,
     BatchKey { wallet, key, .. }: &BatchKey,
     time: Timestamp,
-) -> rusqlite::Result<u64> {
+) -> rusqlite::Result<()> {
+    let payer = wallet.get().cast_signed();
     connection
-        .prepare_cached("INSERT INTO refusal VALUES (NULL,?,?,0,0,?,NULL,?,NULL,'')")?
-        .execute((BATCH, wallet.get().cast_signed(), time.micros(), key.as_str()))
-        .map(|_| connection.last_insert_rowid().cast_unsigned())
+        .prepare_cached("INSERT INTO refusal VALUES (?,?,?,0,0,?,NULL,?,NULL,'')")?
+        .execute((number.cast_signed(), BATCH, payer, time.micros(), key.as_str()))
+        .map(|_| ())
 }
 
 /// Whether a row, as [`read_refusal`] reads it, is the key of a batch.

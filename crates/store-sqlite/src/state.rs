@@ -1,20 +1,31 @@
 //! Owns what a decision changes in memory: the book, the chain and the keys, made final together or undone
 //! together; and the decisions for which that is enough.
 //!
-//! Never: the data file. An operation whose decision is to be looked up there, or leaves more there than its row, is
-//! left as it came. Bounds: an undo step for each wallet touched and each key, while their commits are under way.
+//! Never: the data file. An operation whose decision is to be looked up there is left as it came; what is to be written
+//! there is handed on. Bounds: an undo step for each wallet touched and each key, while their commits are under way.
 
 use ledger::{
-    Book, ChainMark, IdempotencyKey, Outcome, Rejection, Submission, Timestamp, Transfer,
+    BatchKey, BatchMode, Book, ChainMark, IdempotencyKey, Operation, Outcome, Rejection,
+    Submission, Timestamp, Transfer,
 };
 
+use crate::batch::Decision;
+use crate::batch_record::NewRecord;
 use crate::chain::Links;
 use crate::hasher::{Hashed, Hasher, Row};
 use crate::keys::{Keys, KeysMark};
 use crate::look_ahead::KeyAhead;
+use crate::rows::Refusal;
 
-/// Where hashed rows go.
-pub(crate) type Put<'p> = &'p mut dyn FnMut(Hashed) -> rusqlite::Result<()>;
+/// What is to be written to the file.
+pub(crate) enum ToFile {
+    Rows(Hashed),
+    Refusal(Box<Refusal>),
+    Batch(Box<NewRecord>),
+}
+
+/// Where it goes.
+pub(crate) type Put<'p> = &'p mut dyn FnMut(ToFile) -> rusqlite::Result<()>;
 
 /// Everything that decides; one thread has it at a time.
 pub(crate) struct State {
@@ -27,8 +38,6 @@ pub(crate) struct State {
 /// What came of an operation without the data file.
 pub(crate) enum Step {
     Decided(Outcome),
-    /// It is refused, which is to be recorded under its key.
-    Refused(Rejection),
     /// Its key may have been used: what the keys have [found](Keys::find) is to be read.
     Seen,
     /// It has an id of the payment provider's, which is to be looked for; so is its key.
@@ -43,8 +52,8 @@ pub(crate) struct Mark {
 }
 
 impl State {
-    /// Decides an operation, of whose key so much is known, if nothing but its row has to do with the data file. If
-    /// more has, nothing has changed. The key is taken out of what was decided.
+    /// Decides an operation, of whose key so much is known, if nothing is to be looked up for it in the data file. If
+    /// something is, nothing has changed. The key is taken out of what was decided.
     #[inline]
     pub(crate) fn decide(
         &mut self,
@@ -77,9 +86,40 @@ impl State {
                 }
                 Ok(Step::Decided(Outcome::new(Ok(transfer))))
             }
-            Err(rejection) if key.is_some() => Ok(Step::Refused(rejection)),
-            Err(rejection) => Ok(Step::Decided(Outcome::new(Err(rejection)))),
+            Err(rejection) => {
+                if let Some((key, ahead)) = key.take().zip(ahead) {
+                    self.refuse(operation, (key, ahead.mark), rejection, now, put)?;
+                }
+                Ok(Step::Decided(Outcome::new(Err(rejection))))
+            }
         }
+    }
+
+    /// Takes a refusal under a key of this mark into the keys. It goes on its way to the file.
+    pub(crate) fn refuse(
+        &mut self,
+        operation: &Operation,
+        (key, mark): (IdempotencyKey, u64),
+        rejection: Rejection,
+        time: Timestamp,
+        put: Put<'_>,
+    ) -> rusqlite::Result<()> {
+        let number = self.keys.refused(mark)?;
+        let operation = operation.clone();
+        put(ToFile::Refusal(Box::new(Refusal { number, operation, key, rejection, time })))
+    }
+
+    /// The same of a batch under a key of its own, and what became of it.
+    pub(crate) fn record(
+        &mut self,
+        (key, mark): (&BatchKey, u64),
+        mode: BatchMode,
+        decision: &Decision,
+        time: Timestamp,
+        put: Put<'_>,
+    ) -> rusqlite::Result<()> {
+        let number = self.keys.refused(mark)?;
+        put(ToFile::Batch(Box::new(NewRecord::new(number, key, mode, decision, time))))
     }
 
     /// Takes an accepted operation, and its key, into the chain and the keys. Its row goes on its way to the file.
@@ -95,12 +135,12 @@ impl State {
         let hashed = mark.unwrap_or_else(blind);
         let row = Row { transfer: transfer.clone(), key, mark: hashed };
         self.keys.appended(transfer.id.get(), mark);
-        self.hasher.push(row).map_or(Ok(()), put)
+        self.hasher.push(row).map_or(Ok(()), |hashed| put(ToFile::Rows(hashed)))
     }
 
     /// Everything that was decided goes on its way to the file.
     pub(crate) fn flush(&mut self, put: Put<'_>) -> rusqlite::Result<()> {
-        put(self.hasher.finish())
+        put(ToFile::Rows(self.hasher.finish()))
     }
 
     /// Makes everything since the last commit final; it is all flushed.

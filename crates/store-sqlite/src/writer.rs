@@ -307,7 +307,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the rows of what the decider has, as they come, and takes the rest of it: what was begun, and in `batch`
+    /// Writes what the decider gives, as it comes, and takes the rest of it: what was begun, and in `batch`
     /// what was not.
     fn write_lent(
         &mut self,
@@ -318,7 +318,7 @@ impl Writer {
     ) -> Result<Option<Begun>, Failure> {
         loop {
             match self.decider.next()? {
-                Part::Rows(hashed) => insert(connection, rows, &self.spares, hashed)?,
+                Part::ToFile(written) => insert(connection, rows, &self.spares, written)?,
                 Part::Done(done) => {
                     let (begun, failed) = self.take_home(*done, batch, decided);
                     let Some(failed) = failed else { return Ok(begun) };

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::{IdempotencyKey, Link, Operation, Outcome, Rejection, Transfer};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, ffi};
 
 use self::filter::Probe;
 use self::run::{Entry, Place, RowRef, RunError, Span};
@@ -146,6 +146,8 @@ impl Keys {
             self.now.refusal = number;
             self.freeze_if_full(link, &mut patience)?;
         }
+        // No number is given twice, also where the newest were deleted.
+        self.now.refusal = self.now.refusal.max(shelf::refusals_ever(connection)?);
         let mut transfers = connection.prepare(
             "SELECT operation_id, debit_wallet_id, idempotency_key, chain FROM transfer
              WHERE operation_id > ? ORDER BY operation_id",
@@ -302,10 +304,14 @@ impl Keys {
         self.now.operation = operation;
     }
 
-    /// A refusal, or a batch, was recorded under a key of this mark.
-    pub(crate) fn refused(&mut self, refusal: u64, mark: u64) {
-        self.remember(Entry { mark, row: RowRef::refusal(refusal) });
-        self.now.refusal = refusal;
+    /// A refusal, or a batch, is to be recorded under a key of this mark: the number that it gets.
+    pub(crate) fn refused(&mut self, mark: u64) -> rusqlite::Result<u64> {
+        // As SQLite has it where it numbers rows by itself.
+        let full = || rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None);
+        let number = i64::try_from(self.now.refusal + 1).map_err(|_| full())?.cast_unsigned();
+        self.remember(Entry { mark, row: RowRef::refusal(number) });
+        self.now.refusal = number;
+        Ok(number)
     }
 
     fn look_at_shelf(&mut self) {
@@ -491,5 +497,24 @@ mod tests {
         assert!(known.into_iter().chain([2 * full + 1]).all(|number| knows(&mut keys, number)));
         let run_rows: Vec<_> = shelf.view().runs.iter().map(|run| run.entries).collect();
         assert_eq!(run_rows, [full, full + 1]);
+    }
+
+    #[test]
+    fn no_number_of_a_refusal_is_given_twice() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut connection = Connection::open_in_memory().unwrap();
+        let currency = Currency::parse("RUB").unwrap();
+        schema::migrate(&mut connection, Some(currency), 0).unwrap();
+        let links = Links::of(&connection, currency).unwrap();
+        let open = || Keys::open(dir.path(), &connection, links, Duration::MAX).unwrap();
+        // The newest are deleted.
+        connection.execute("INSERT INTO sqlite_sequence VALUES ('refusal', 7)", ()).unwrap();
+        let mut keys = open();
+        assert_eq!([1, 2].map(|key| keys.refused(mark(key)).unwrap()), [8, 9]);
+        keys.roll_back();
+        assert_eq!(keys.refused(mark(3)).unwrap(), 8);
+        connection.execute("UPDATE sqlite_sequence SET seq = ?", [i64::MAX]).unwrap();
+        let none = open().refused(mark(1)).unwrap_err();
+        assert_eq!(none.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull));
     }
 }

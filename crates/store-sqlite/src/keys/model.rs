@@ -138,7 +138,7 @@ impl World {
                 let insert = "INSERT INTO refusal VALUES (NULL, 1, 1, 2, 1, ?, NULL, ?, NULL, 'x')";
                 transaction.execute(insert, (time, key)).unwrap();
                 assert_eq!(transaction.last_insert_rowid().cast_unsigned(), last.refusal);
-                self.keys.refused(last.refusal, mark);
+                assert_eq!(self.keys.refused(mark).unwrap(), last.refusal);
                 rows.push((mark, RowRef::refusal(last.refusal)));
                 continue;
             }

@@ -400,7 +400,7 @@ pub(super) fn filter_bits_max(entries: u64) -> u64 {
 }
 
 /// The greatest number that a refusal ever had.
-fn refusals_ever(connection: &Connection) -> rusqlite::Result<u64> {
+pub(super) fn refusals_ever(connection: &Connection) -> rusqlite::Result<u64> {
     connection.query_row(
         "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'refusal'",
         (),
