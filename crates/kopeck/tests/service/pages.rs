@@ -69,6 +69,29 @@ async fn a_log_in_by_a_page_takes_the_place_of_the_session_that_was() {
     anybody.send(request).await.expect_problem(401, "not_logged_in");
 }
 
+/// A browser without cookies is not told for ever that its page was open for too long.
+#[tokio::test]
+async fn who_keeps_no_cookies_is_told_so() {
+    let service = Service::start();
+    let anna = service.sign_up("anna").await;
+    let log_in = [("email", anna.email.as_str()), ("password", PASSWORD)];
+    let sign_up = [("name", "b"), ("email", "b@example.org"), ("password", PASSWORD)];
+    for (path, typed) in [("/login", &log_in[..]), ("/signup", &sign_up)] {
+        let mut page = page(&service.client(), path).await;
+        for _ in 0..2 {
+            let answer = send(&service.client(), path, &page, typed).await;
+            assert_eq!(answer.status, 403, "{path}");
+            assert!(answer.text.contains("allow cookies"), "{path}: {}", answer.text);
+            page = answer.text;
+        }
+        let client = service.client();
+        let page = self::page(&client, path).await;
+        let stale = page.replace(&hidden(&page, "form_token"), "0");
+        let answer = send(&client, path, &stale, typed).await;
+        assert!(!answer.text.contains("allow cookies"), "{path}: {}", answer.text);
+    }
+}
+
 /// What is sent again under another key is paid again: nobody knows what became of the first try.
 #[tokio::test]
 async fn a_form_that_the_service_could_not_take_keeps_its_key() {
