@@ -45,8 +45,10 @@ error-unreadable = Your wallet can’t be read just now. Nothing was changed; pl
 error-internal = Something broke on our side. Please try again later.
 error-log_in_first = Please log in first. Nothing was sent this time; whether it was sent before, your history will show.
 error-other_wallet = Another wallet is open in this browser now, so nothing was sent this time. To go on with this one, fill the form in again.
+error-refused_before = This form was sent before and was refused then. What was wrong may have changed: to try again now, press the button.
 error-stale_payment = This page was open for too long. Look it over and press the button again. That is safe: it will be paid once only, even if it was sent before.
 error-old_form = This page was open for very long, so nothing was sent this time. It may have been sent before: look at the history. If you still want to send this, press the button again.
+error-no_cookie = Nothing was sent: this page was open for too long, or your browser keeps no cookies. Press the button again; if that does not help, allow cookies for this site.
 error-stale_form = This page was open for too long, so nothing was sent. Look it over and press the button again.
 
 ## Whole pages

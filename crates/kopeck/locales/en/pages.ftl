@@ -64,6 +64,8 @@ field-details = Note
 optional = optional
 sent = Sent { $amount } to wallet { $wallet }. Balance { $balance }.
 paid-in = Paid { $amount } into wallet { $wallet }.
+sent-once = Sent { $amount } to wallet { $wallet } on { $time }: once, however often this form was sent. To send as much again, fill in the form anew.
+paid-in-once = Paid { $amount } into wallet { $wallet } on { $time }: once, however often this form was sent. To pay in as much again, fill in the form anew.
 
 ## The history
 history-title = History

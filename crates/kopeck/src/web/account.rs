@@ -73,6 +73,8 @@ pub(crate) type Refusal = (Option<&'static str>, &'static str);
 
 const SIGN_UP_REUSED: &str = "sign_up_reused";
 const STALE_FORM: Refusal = (None, "stale_form");
+/// A browser that takes no cookies can send no form: each page's is as new to it as the last one's.
+const NO_COOKIE: Refusal = (None, "no_cookie");
 
 /// `GET /signup`.
 pub(crate) async fn sign_up_page(visit: Visit) -> Response {
@@ -101,7 +103,7 @@ fn first_page(door: Door, visit: &Visit) -> Response {
 pub(crate) async fn sign_up(State(state): State<AppState>, visit: Visit, sent: Sent) -> Response {
     let Ok(Body(input)) = sent else { return visit.error(StatusCode::BAD_REQUEST) };
     if !visit.verify_token(&input.form_token) {
-        return page(Door::SignUp, &visit, &input, &[STALE_FORM], StatusCode::FORBIDDEN);
+        return stale(Door::SignUp, &visit, &input);
     }
     let refusals = every_refusal(&input);
     if !refusals.is_empty() {
@@ -121,7 +123,7 @@ pub(crate) async fn sign_up(State(state): State<AppState>, visit: Visit, sent: S
 pub(crate) async fn log_in(State(state): State<AppState>, visit: Visit, sent: Sent) -> Response {
     let Ok(Body(input)) = sent else { return visit.error(StatusCode::BAD_REQUEST) };
     if !visit.verify_token(&input.form_token) {
-        return page(Door::LogIn, &visit, &input, &[STALE_FORM], StatusCode::FORBIDDEN);
+        return stale(Door::LogIn, &visit, &input);
     }
     let mut refusals = Vec::new();
     if input.email.trim().is_empty() {
@@ -176,6 +178,13 @@ pub(crate) async fn log_out(State(state): State<AppState>, visit: Visit, sent: S
     }
     let clear = [(header::SET_COOKIE, cookies::clear_session(&visit.client))];
     (clear, Redirect::to("/logout")).into_response()
+}
+
+/// The form again, whose token is not this client's.
+fn stale(door: Door, visit: &Visit, input: &AccountInput) -> Response {
+    let came_back = cookies::VISITOR.read(&visit.headers, &visit.client).is_some();
+    let refusal = if came_back || visit.caller.is_some() { STALE_FORM } else { NO_COOKIE };
+    page(door, visit, input, &[refusal], StatusCode::FORBIDDEN)
 }
 
 fn log_in_cookie(state: &AppState, visit: &Visit, token: &SessionToken) -> Response {
@@ -327,8 +336,13 @@ mod tests {
             AuthError::Broken(String::new()),
         ];
         let codes = errors.iter().map(AuthError::code);
-        for code in codes.chain(["password_missing", "stale_form", "log_in_first", SIGN_UP_REUSED])
-        {
+        for code in codes.chain([
+            "password_missing",
+            "stale_form",
+            "no_cookie",
+            "log_in_first",
+            SIGN_UP_REUSED,
+        ]) {
             for language in Language::ALL {
                 let words = words(language, &format!("error-{code}"));
                 assert!(!words.starts_with("error-") && !words.contains('{'), "{code}: {words}");

@@ -36,7 +36,8 @@ pub(crate) fn parse(
 /// The text without the currency's sign or code, before or after, and without the spaces around.
 fn without_currency(text: &str, currency: Currency) -> &str {
     let mut number = text.trim();
-    for name in [currency.symbol().as_str(), currency.code()] {
+    // The code first: a sign such as the `R` of ZAR is also a letter of it.
+    for name in [currency.code(), currency.symbol().as_str()] {
         let rest = number.strip_suffix(name).or_else(|| number.strip_prefix(name));
         if let Some(rest) = rest.filter(|_| !name.is_empty()) {
             number = rest.trim();
@@ -181,6 +182,11 @@ mod tests {
     fn other_currencies() {
         check(Language::English, "JPY", &[("1,000", Ok(1_000)), ("1.0", TOO_PRECISE)]);
         check(Language::Russian, "KWD", &[("1,000", Ok(1_000)), ("1,0005", TOO_PRECISE)]);
+        check(
+            Language::English,
+            "ZAR",
+            &[("5 ZAR", Ok(5_00)), ("R5", Ok(5_00)), ("ZAR5", Ok(5_00))],
+        );
     }
 
     #[test]

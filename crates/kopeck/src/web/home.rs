@@ -78,6 +78,8 @@ pub(crate) struct HomeQuery {
     trail: Option<String>,
     /// The operation that was just done.
     done: Option<String>,
+    /// There when its form had been sent before: nothing was done this time.
+    once: Option<String>,
 }
 
 /// `GET /`.
@@ -118,7 +120,7 @@ pub(crate) async fn wallet(
         Err(error) => return errors::page_instead(Problem::from(error), &visit.headers),
     };
     let flash = match query.done.as_deref().and_then(OperationId::parse) {
-        Some(done) => flash(state, visit.language, caller, done).await,
+        Some(done) => flash(state, visit.language, caller, done, query.once.is_some()).await,
         None => None,
     };
     let Ok(token) = visit.issue_token() else {
@@ -163,19 +165,21 @@ fn form_alone(
 }
 
 /// What was just done, in words: only of the caller's own, and only for a while, so that an address
-/// that somebody else made up says nothing that is not so.
+/// that somebody else made up says nothing that is not so. Of a form that was sent again it is said when
+/// it was done, and that this was once: so it is, whenever it is looked at and whoever made the address.
 async fn flash(
     state: &AppState,
     language: Language,
     caller: &Caller,
     done: OperationId,
+    once: bool,
 ) -> Option<String> {
     let page = Page { from: Some(done), limit: 1 };
     let statement = state.ledger.statement(caller.user.wallet, page).await.ok()??;
     let entry = statement.entries.into_iter().next()?;
     let words = WalletWords::new(state, language, &caller.user);
     let recent = entry.time >= clock::before(clock::now(), JUST_DONE);
-    (recent && !words.came_in(&entry)).then(|| words.done(&entry))
+    ((recent || once) && !words.came_in(&entry)).then(|| words.done(&entry, once))
 }
 
 fn wallet_page(
@@ -284,7 +288,8 @@ mod tests {
     fn the_way_back_is_in_the_address() {
         let check = |from: &str, trail: &str, next: u64, newer: &str, older: &str| {
             let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-            let query = HomeQuery { from: given(from), trail: given(trail), done: None };
+            let query =
+                HomeQuery { from: given(from), trail: given(trail), ..HomeQuery::default() };
             let found = neighbours(&query, OperationId::new(next));
             assert_eq!(found, (given(newer), given(older)), "{from} {trail}");
         };
@@ -299,7 +304,8 @@ mod tests {
     #[test]
     fn the_way_back_is_bounded() {
         let trail = vec!["7"; 10 * TRAIL_MAX].join(".");
-        let query = HomeQuery { from: Some("5".to_owned()), trail: Some(trail), done: None };
+        let query =
+            HomeQuery { from: Some("5".to_owned()), trail: Some(trail), ..HomeQuery::default() };
         let (newer, older) = neighbours(&query, OperationId::new(3));
         assert!(newer.unwrap().len() < 300 && older.unwrap().len() < 300);
     }

@@ -218,6 +218,7 @@ mod tests {
             "stale_payment",
             "old_form",
             "other_wallet",
+            "refused_before",
         ];
         for code in Rejection::ALL.iter().map(|rejection| rejection.code()).chain(own) {
             for language in Language::ALL {

@@ -75,7 +75,10 @@ async fn submit(state: &AppState, visit: &Visit, sent: Sent, source: Source) -> 
         Source::Outside => state.teller.deposit(caller, order, Some(key)).await,
     };
     match done {
-        Ok(moved) => Redirect::to(&format!("/?done={}", moved.transfer.id)).into_response(),
+        Ok(moved) => {
+            let once = if moved.replayed { "&once" } else { "" };
+            Redirect::to(&format!("/?done={}{once}", moved.transfer.id)).into_response()
+        }
         Err(error) => refused(state, visit, caller, typed, error).await,
     }
 }
@@ -89,8 +92,11 @@ async fn refused(
 ) -> Response {
     let code = error.code();
     let form = match &error {
-        MoneyError::Refused { rejection, .. } => {
-            MoneyForm::anew(typed, vec![(field_of(*rejection), code)])
+        MoneyError::Refused { rejection, replayed } => {
+            // What it was refused for is told with the balance of now, which may be enough.
+            let before = replayed.then_some((None, "refused_before"));
+            let refusals = before.into_iter().chain([(field_of(*rejection), code)]);
+            MoneyForm::anew(typed, refusals.collect())
         }
         MoneyError::Ledger(_) => MoneyForm::again(typed, vec![(None, code)]),
     };

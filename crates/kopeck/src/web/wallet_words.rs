@@ -63,18 +63,22 @@ impl<'a> WalletWords<'a> {
         }
     }
 
-    /// That an entry was just made.
-    pub(super) fn done(&self, entry: &Entry) -> String {
+    /// That an entry was just made; or when, and that it was made once, though its form came more than once.
+    pub(super) fn done(&self, entry: &Entry, once: bool) -> String {
         let amount = format::amount(entry.amount, self.language, self.currency);
         let (wallet, balance) = (entry.counterparty.to_string(), self.balance(entry.balance));
+        let time = format::moment(entry.time, self.language, self.zone).shown;
         let values = [
             ("amount", Value::Text(&amount)),
             ("wallet", Value::Text(&wallet)),
             ("balance", Value::Text(&balance)),
+            ("time", Value::Text(&time)),
         ];
-        match entry.kind {
-            EntryKind::Deposit => self.language.say_with("paid-in", &values),
-            _ => self.language.say_with("sent", &values),
+        match (entry.kind, once) {
+            (EntryKind::Deposit, false) => self.language.say_with("paid-in", &values),
+            (EntryKind::Deposit, true) => self.language.say_with("paid-in-once", &values),
+            (_, false) => self.language.say_with("sent", &values),
+            (_, true) => self.language.say_with("sent-once", &values),
         }
     }
 

@@ -69,6 +69,29 @@ async fn a_log_in_by_a_page_takes_the_place_of_the_session_that_was() {
     anybody.send(request).await.expect_problem(401, "not_logged_in");
 }
 
+/// A browser without cookies is not told for ever that its page was open for too long.
+#[tokio::test]
+async fn who_keeps_no_cookies_is_told_so() {
+    let service = Service::start();
+    let anna = service.sign_up("anna").await;
+    let log_in = [("email", anna.email.as_str()), ("password", PASSWORD)];
+    let sign_up = [("name", "b"), ("email", "b@example.org"), ("password", PASSWORD)];
+    for (path, typed) in [("/login", &log_in[..]), ("/signup", &sign_up)] {
+        let mut page = page(&service.client(), path).await;
+        for _ in 0..2 {
+            let answer = send(&service.client(), path, &page, typed).await;
+            assert_eq!(answer.status, 403, "{path}");
+            assert!(answer.text.contains("allow cookies"), "{path}: {}", answer.text);
+            page = answer.text;
+        }
+        let client = service.client();
+        let page = self::page(&client, path).await;
+        let stale = page.replace(&hidden(&page, "form_token"), "0");
+        let answer = send(&client, path, &stale, typed).await;
+        assert!(!answer.text.contains("allow cookies"), "{path}: {}", answer.text);
+    }
+}
+
 /// What is sent again under another key is paid again: nobody knows what became of the first try.
 #[tokio::test]
 async fn a_form_that_the_service_could_not_take_keeps_its_key() {
@@ -203,5 +226,63 @@ async fn only_what_was_sent_from_this_wallet_is_said_to_be_done() {
         (&anna.client, "x"),
     ] {
         assert!(!says(client, done).await, "{done}");
+        assert!(!says(client, &format!("{done}&once")).await, "{done}");
     }
+}
+
+/// Who goes back after a payment and presses the button again has not paid again, and must not be told so.
+#[tokio::test]
+async fn a_form_that_is_sent_again_says_that_it_was_done_once() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "100").await;
+    let bank = service.bank().await;
+    let to_anna = anna.wallet.to_string();
+    let sent = [
+        ("en", "Sent ₽7.00 to wallet 1. ", "Sent ₽7.00 to wallet 1 on "),
+        ("ru", "Переведено 7,00", "Перевод 7,00\u{a0}₽ на кошелёк 1 прошёл один раз"),
+    ];
+    let paid_in = [
+        ("en", "Paid ₽7.00 into wallet 2.", "Paid ₽7.00 into wallet 2 on "),
+        (
+            "ru",
+            "Кошелёк 2 пополнен на 7,00",
+            "Пополнение кошелька 2 на 7,00\u{a0}₽ прошло один раз",
+        ),
+    ];
+    for (client, path, to, words) in
+        [(&anna.client, "/send", "1", sent), (&bank, "/deposit", to_anna.as_str(), paid_in)]
+    {
+        let home = page(client, "/").await;
+        let typed = [("to", to), ("amount", "7")];
+        let first = send(client, path, &home, &typed).await.header("location").to_owned();
+        let again = send(client, path, &home, &typed).await.header("location").to_owned();
+        assert_eq!(again, format!("{first}&once"));
+        for (language, done, once) in words {
+            for (address, expected) in [(&first, done), (&again, once)] {
+                let request = client.request("GET", address).header("accept-language", language);
+                let page = client.send(request).await.expect_ok().text;
+                let said = page.split_once("id=\"flash\"").unwrap().1.split_once("</p>").unwrap().0;
+                assert!(said.contains(expected), "{said}");
+            }
+        }
+    }
+    assert_eq!(anna.client.balance().await, "100.00");
+}
+
+/// Who has got the money meanwhile and loads the refused page again is not told to have too little of it, and no more.
+#[tokio::test]
+async fn a_refused_form_that_is_sent_again_says_that_it_was_refused_before() {
+    let service = Service::start();
+    let anna = service.sign_up_with("anna", "5").await;
+    let home = page(&anna.client, "/").await;
+    let typed = [("to", "1"), ("amount", "7")];
+    let before = "was refused then";
+    let first = send(&anna.client, "/send", &home, &typed).await;
+    assert!(first.status == 422 && !first.text.contains(before), "{}", first.text);
+    service.bank().await.deposit(anna.wallet, "10").await.expect_ok();
+    let again = send(&anna.client, "/send", &home, &typed).await;
+    assert!(again.status == 422 && again.text.contains(before), "{}", again.text);
+    assert_eq!(anna.client.balance().await, "15.00");
+    assert_eq!(send(&anna.client, "/send", &again.text, &typed).await.status, 303);
+    assert_eq!(anna.client.balance().await, "8.00");
 }

@@ -298,6 +298,14 @@ impl Browser {
         self.client.issue_cmd(ChromeCommand { path, body }).await.unwrap()
     }
 
+    /// Makes the window as wide as this, in CSS pixels.
+    pub(super) async fn set_width(&self, width: i64) {
+        let params =
+            json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        let body = json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": params});
+        self.command("goog/cdp/execute", body).await;
+    }
+
     /// The whole page as PNG, below the window's edge too.
     async fn picture(&self) -> Vec<u8> {
         let size = "const page = document.documentElement; \
