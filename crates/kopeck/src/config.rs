@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 use chrono_tz::Tz;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ipnet::{IpNet, Ipv4Net};
 use ledger::Currency;
 
@@ -34,6 +35,35 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) serve: Serve,
+}
+
+impl Cli {
+    /// What the command line and the environment say; ends the process where that is nothing.
+    pub(crate) fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            if let Some(variable) = variable_of(&error) {
+                // Else only an option is named, which nobody wrote.
+                crate::complain(format_args!("kopeck: the environment has {variable}"));
+            }
+            error.exit()
+        })
+    }
+}
+
+/// The variable that has the value which an error is about.
+fn variable_of(error: &clap::Error) -> Option<String> {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let (option, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
+    let mut command = Cli::command();
+    // An option is written out only then.
+    command.build();
+    let about = command.get_arguments().find(|argument| argument.to_string() == option)?;
+    let name = about.get_env()?.to_str()?;
+    let set = std::env::var(name).ok()?;
+    set.split(',').any(|part| part == value).then(|| format!("{name}={set}"))
 }
 
 /// What can be done.
@@ -455,8 +485,6 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -48,7 +48,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use clap::Parser;
 use ledger::{Currency, LedgerError};
 use store_sqlite::{Observer, Options, Recovered, SqliteStore};
 use tokio::task::JoinHandle;
@@ -74,7 +73,7 @@ const QUEUE_OF_ONE: usize = 1_024;
 
 /// Does what the command line says, until it is done. Errors go to standard error in a sentence.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let done = match cli.command {
         None => start(cli.serve),
         Some(Command::Serve(options)) => start(*options),

@@ -99,7 +99,8 @@ impl Teller {
         self.submit(caller, OperationKind::Transfer, order, key).await
     }
 
-    /// Hands in a batch, at once; what is returned waits for its outcome, and counts it.
+    /// Hands in a batch, at once; what is returned waits for its outcome, and counts it. That there was no room for it
+    /// is counted by whoever [tells](Self::overloaded) of it: imports try again.
     pub(crate) fn submit_batch(
         &self,
         batch: Batch,
@@ -114,9 +115,17 @@ impl Teller {
                     Err(LedgerError::OutcomeUnknown(why))
                 }
             };
-            metrics.count_batch(&outcome);
+            if !matches!(outcome, Err(LedgerError::Overloaded)) {
+                metrics.count_batch(&outcome);
+            }
             outcome
         }
+    }
+
+    /// A batch for which there was no room, and whose sender is told so.
+    pub(crate) fn overloaded(&self) -> LedgerError {
+        self.metrics.count_outcome(LedgerError::Overloaded.code());
+        LedgerError::Overloaded
     }
 
     /// Refuses everybody but the bank: first in the order of refusals, so asked before all else.

@@ -146,7 +146,8 @@ impl Sessions {
         let touched = self.people.touch_session(hash, now);
         tokio::spawn(async move {
             if let Err(error) = touched.await {
-                tracing::warn!(%error, "could not note that a session was used");
+                // For every session that is used: of what keeps the writer from it the log tells once.
+                tracing::debug!(%error, "could not note that a session was used");
             }
         });
     }

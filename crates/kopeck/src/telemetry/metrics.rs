@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
@@ -29,6 +29,10 @@ const REQUEST_SECONDS: [f64; 16] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
+/// How often the log tells at most that batches are refused: on a disk that is nearly full, small ones may be committed
+/// between large ones that are refused.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
 /// The code of what was done.
 const OK: &str = "ok";
 
@@ -48,8 +52,10 @@ pub(crate) struct Metrics {
     batch_operations: Histogram,
     commit_seconds: Histogram,
     batches_refused: Counter,
-    /// Whether the last batch was refused.
+    /// Whether the log told that batches are refused, and not since that they are committed again.
     refusing: AtomicBool,
+    /// When it told of the former.
+    told: Mutex<Option<Instant>>,
     checkpoint_seconds: Histogram,
     /// Connections that are open.
     pub(crate) connections: Gauge,
@@ -113,6 +119,7 @@ impl Metrics {
             commit_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
             batches_refused: Counter::default(),
             refusing: AtomicBool::new(false),
+            told: Mutex::default(),
             checkpoint_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             connections: Gauge::default(),
             busy_polling: Gauge::default(),
@@ -227,6 +234,20 @@ impl Metrics {
         }
     }
 
+    /// Whether the log is to tell of a batch that is refused.
+    fn begins_to_refuse(&self, now: Instant) -> bool {
+        if self.refusing.load(Relaxed) {
+            return false;
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|told| now.duration_since(told) < TELL_EVERY) {
+            return false;
+        }
+        *told = Some(now);
+        self.refusing.store(true, Relaxed);
+        true
+    }
+
     /// The text for Prometheus (OpenMetrics 1.0).
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
@@ -254,7 +275,7 @@ impl store_sqlite::Observer for Metrics {
             Err(reason) => {
                 self.batches_refused.inc();
                 // Once, and not for every request: the log may be on the disk that is full.
-                if !self.refusing.swap(true, Relaxed) {
+                if self.begins_to_refuse(Instant::now()) {
                     tracing::error!(%reason, "a batch could not be committed");
                 }
             }
@@ -338,5 +359,25 @@ fn known_method(method: &Method) -> &'static str {
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
         _ => "_OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store_sqlite::Observer;
+
+    use super::*;
+
+    #[test]
+    fn refusals_between_commits_are_told_of_now_and_then() {
+        let metrics = Metrics::new();
+        let commit = || metrics.batch(1, Duration::ZERO, Ok(()));
+        let start = Instant::now();
+        assert!(metrics.begins_to_refuse(start));
+        assert!(!metrics.begins_to_refuse(start + 2 * TELL_EVERY), "they are still refused");
+        commit();
+        assert!(!metrics.begins_to_refuse(start + TELL_EVERY / 2));
+        commit();
+        assert!(metrics.begins_to_refuse(start + TELL_EVERY));
     }
 }

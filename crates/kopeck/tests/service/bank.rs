@@ -108,6 +108,25 @@ async fn set_password_closes_its_sessions() {
 }
 
 #[test]
+fn a_value_that_the_environment_has_is_said_to_be_there() {
+    let home = tempfile::tempdir().unwrap();
+    for (name, value, command) in [
+        ("KOPECK_HTTP_THREADS", "many", "serve"),
+        ("KOPECK_TRUSTED_PROXY", "10.0.0.1,", "check"),
+        ("KOPECK_LOG_FORMAT", "", "serve"),
+        ("KOPECK_LISTEN", "", "health"),
+    ] {
+        let mut refused = kopeck(home.path());
+        let output = refused.arg(command).env(name, value).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(&format!("the environment has {name}={value}\n")), "{error}");
+    }
+    let typed = kopeck(home.path()).args(["--http-threads", "many"]).output().unwrap();
+    assert!(!String::from_utf8(typed.stderr).unwrap().contains("environment"));
+}
+
+#[test]
 fn a_bad_environment_stops_the_first_start() {
     let home = tempfile::tempdir().unwrap();
     for (name, value) in [("BANK_PASS", "short"), ("BANK_EMAIL", "nobody")] {

@@ -481,6 +481,27 @@ async fn imports_wait_for_a_full_queue() {
     assert_eq!(boris.client.balance().await, "480.00");
 }
 
+/// Nobody was refused anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_wait_for_a_full_queue_are_not_counted_as_refused() {
+    let service = Service::start_with(&["--queue-operations-max", "1"]);
+    let anna = service.sign_up_with("anna", "1000").await;
+    let shell = rusqlite::Connection::open(service.data().join("kopeck.db")).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut import = Import::begin(&anna.client).await;
+    import.send(pay(1, "0.01").repeat(6_000)).await;
+    import.end();
+    // One chunk is with the writer, the next in the queue, and the third tries again and again.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    shell.execute_batch("ROLLBACK").unwrap();
+    for index in 0..6_000 {
+        import.expect(index, "OK", None).await;
+    }
+    let metrics = service.client().get("/metrics").await.text;
+    assert!(metrics.contains(r#"outcomes_total{code="ok"} 6001"#), "{metrics}");
+    assert!(!metrics.contains(r#"code="overloaded""#), "{metrics}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_breaks_leaves_no_line_in_doubt_that_is_not_named() {
     let mut service = Service::start_with_files_of_at_most(600);

@@ -136,6 +136,33 @@ async fn a_data_file_that_another_program_holds_is_said_to_be_and_let_go_of_agai
     assert_eq!(anna.client.balance().await, "2.00");
 }
 
+/// What cannot be written, for whatever reason, is told of once: the log may be on the disk that is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_whose_use_cannot_be_noted_fill_no_log() {
+    let mut service = Service::start_with(&["--sessions-cached", "1"]);
+    let people = [service.sign_up("anna").await, service.sign_up("boris").await];
+    service.stop();
+    let shell = rusqlite::Connection::open(service.data().join("kopeck.db")).unwrap();
+    shell.execute_batch("UPDATE session SET seen_us = seen_us - 3600000000").unwrap();
+    let service = service.start_again();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..3 {
+        for person in &people {
+            assert_eq!(service.resume(&person.client).balance().await, "0.00");
+        }
+    }
+    let refused = || service.log().contains("another program holds the data file");
+    for _ in 0..100 {
+        if refused() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    shell.execute_batch("ROLLBACK").unwrap();
+    service.sign_up("carl").await;
+    assert!(refused() && !service.log().contains("a session was used"), "{}", service.log());
+}
+
 /// Nothing was done, it says, so the session is as it was: also for whoever wanted another in its place, or
 /// wanted it closed and asks again.
 #[tokio::test(flavor = "multi_thread")]

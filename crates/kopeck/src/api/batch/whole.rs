@@ -146,10 +146,13 @@ pub(super) async fn answer(
     } else {
         let room = state.batches.room(submissions.len());
         let room = tokio::time::timeout(super::PLACE_WAIT_MAX, room).await;
-        let room = room.map_err(|_| LedgerError::Overloaded)?;
+        let room = room.map_err(|_| state.teller.overloaded())?;
         super::check_session(state, caller).await?;
         let pending = state.teller.submit_batch(Batch { mode, submissions, key });
-        super::outcome_of(&mut super::wait_in_room(pending, room)).await?
+        match super::outcome_of(&mut super::wait_in_room(pending, room)).await {
+            Err(LedgerError::Overloaded) => return Err(state.teller.overloaded().into()),
+            outcome => outcome?,
+        }
     };
     let replayed = outcome.replayed;
     match outcome.decision {
