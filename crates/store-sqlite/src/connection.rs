@@ -13,9 +13,10 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::chain::Links;
 use crate::copy::folder;
 use crate::rewrite::rewrite;
-use crate::{OpenError, directory, log, schema};
+use crate::{OpenError, directory, log, rows, schema};
 
 /// The page size of a new data file, in bytes.
 const PAGE_BYTES: i64 = 4_096;
@@ -61,15 +62,20 @@ pub(crate) fn inspect_log(file: &Path) -> Result<bool, OpenError> {
 }
 
 /// The newest operation that a data file has without its log, if it has one and can be read so: where a checkpoint was
-/// broken off, it may be neither as it was before nor as it was to be.
+/// broken off, it may be neither as it was before nor as it was to be. What stands in the newest one's place may then be
+/// a page that was another table's, such as refusals that were forgotten, whose numbers are others: so that row is to
+/// fit the one before it.
 pub(crate) fn newest_without_log(file: &Path) -> Option<u64> {
     let file = itself(file);
     let name: String =
         file.as_os_str().as_bytes().iter().map(|byte| format!("%{byte:02x}")).collect();
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     // Nobody writes to it, as SQLite is told; so it looks for no log.
-    let connection = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags);
-    newest(&connection.ok()?).ok()?
+    let connection = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags).ok()?;
+    let links = Links::of(&connection, schema::currency(&connection).ok()?).ok()?;
+    let newest = newest(&connection).ok()??;
+    let kept = rows::select_kept(&connection, newest.cast_signed()).ok()??;
+    links.verify(&connection, &kept).ok()?.ok().map(|()| newest)
 }
 
 fn newest(connection: &Connection) -> rusqlite::Result<Option<u64>> {
