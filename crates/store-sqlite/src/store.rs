@@ -89,17 +89,18 @@ impl SqliteStore {
         let currency = schema::currency(&connection)?;
         let heads = Arc::new(Heads::new());
         let links = Links::of(&connection, currency)?;
-        // Before the log is moved into the file: where they do not fit, both stay as they were.
+        // Before the log is moved into the file: where they do not fit, or the keys' files do not fit them, both stay as
+        // they were.
         let state = recovery::recover(&connection, links, &heads, without_log)?;
         let operations = state.book.last_operation().map(OperationId::get);
         connection::refuse_older_log(&file, without_log, operations)?;
-        connection::empty_log(&connection, &file)?;
-        directory.sync()?;
         let window = schema::key_window(&connection, options.key_window)?;
         let keys = Keys::open(&options.dir, &connection, links, window)
             .map_err(|error| OpenError::Keys(error.to_string()))?;
-        let keeper = Keeper::new(keys.shelf(), connect_to_read(&file)?, Horizon { window });
         let latest = recovery::latest(&connection)?;
+        connection::empty_log(&connection, &file)?;
+        directory.sync()?;
+        let keeper = Keeper::new(keys.shelf(), connect_to_read(&file)?, Horizon { window });
         let recovered = Recovered {
             created,
             wallets: state.book.wallets(),
