@@ -299,6 +299,30 @@ fn the_log_of_an_older_copy_is_not_read_with_a_newer_data_file() {
     drop(engine);
 }
 
+/// Nor where the newer file is one that was copied while it was written to, so that not all of its pages are there: as
+/// far as its operations can be read, it is no newer than the log.
+#[test]
+fn nor_is_it_read_with_parts_of_a_newer_data_file() {
+    let engine = Engine::with_people(2);
+    (0..3).for_each(|_| engine.fill(3_000));
+    let killed = engine.as_after_a_kill();
+    let file = killed.path().join("kopeck.db");
+    let kept = std::fs::read(&file).unwrap();
+    engine.fill(3_000);
+    let newer_head = |dir: &Path| {
+        let newer = std::fs::read(dir.join("kopeck.db")).unwrap();
+        std::fs::write(&file, [&newer[..PAGE_BYTES], &kept[PAGE_BYTES..]].concat()).unwrap();
+    };
+    let engine = engine.reopen_after_files(newer_head).unwrap();
+    let refused = |error: String| assert!(error.contains("ends before page "), "{error}");
+    refused(crate::support::open(killed.path()).err().unwrap().to_string());
+    let check = Check { data: killed.path(), published: None };
+    refused(store_sqlite::check(&check, &Unwatched).unwrap_err().to_string());
+    std::fs::write(&file, kept).unwrap();
+    assert_eq!(crate::support::open(killed.path()).unwrap().1.operations, 9_000);
+    drop(engine);
+}
+
 /// Nor is an older copy of the file itself, which keeps a log as the newer one does, although all that a start has to
 /// replay is in the log.
 #[test]
