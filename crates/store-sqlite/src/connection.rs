@@ -13,9 +13,10 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::chain::Links;
 use crate::copy::folder;
 use crate::rewrite::rewrite;
-use crate::{OpenError, directory, log, schema};
+use crate::{OpenError, directory, log, rows, schema};
 
 /// The page size of a new data file, in bytes.
 const PAGE_BYTES: i64 = 4_096;
@@ -36,6 +37,8 @@ const BUSY_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Where a data file says by which version of SQLite's format it is read, and the one of those that have a log.
 const VERSION_AT: u64 = 19;
 const VERSION_WITH_LOG: u8 = 2;
+/// And where how many pages it has.
+const PAGES_AT: u64 = 28;
 
 /// Makes the file if it is not there, readable by its owner only, or refuses another program's,
 /// which is left as it is. SQLite gives the files beside it the same rights.
@@ -60,35 +63,63 @@ pub(crate) fn inspect_log(file: &Path) -> Result<bool, OpenError> {
     if is_anothers { Err(OpenError::LogOfAnother(log)) } else { Ok(frames > 0) }
 }
 
-/// The newest operation that a data file has without its log, if it has one and can be read so: where a checkpoint was
-/// broken off, it may be neither as it was before nor as it was to be.
-pub(crate) fn newest_without_log(file: &Path) -> Option<u64> {
+/// How far a data file goes without its log, as far as it can be read so: where a checkpoint was broken off, it may be
+/// neither as it was before nor as it was to be.
+#[derive(Default)]
+pub(crate) struct WithoutLog {
+    /// Its newest operation.
+    pub(crate) newest: Option<u64>,
+    /// How many pages it says that it has. They never become fewer.
+    pages: Option<u64>,
+}
+
+impl WithoutLog {
+    /// Before the file is opened by this process: to close it once more would let go of SQLite's locks.
+    pub(crate) fn of(file: &Path) -> Self {
+        Self { newest: newest_without_log(file), pages: pages_without_log(file) }
+    }
+
+    /// Refuses a log that ends before what the file has without it, as one of an older copy does: SQLite would read the
+    /// file as that was, and whatever came later and is not in the log as it is.
+    pub(crate) fn refuse_older_log(
+        &self,
+        file: &Path,
+        with_log: &Connection,
+    ) -> Result<(), OpenError> {
+        let older = |what| Err(OpenError::LogOlder { log: log_of(file), what });
+        let newest = newest(with_log)?;
+        if let Some(operation) = self.newest.filter(|_| newest < self.newest) {
+            return older(format!("operation {operation}"));
+        }
+        let pages: u64 = with_log.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        match self.pages.filter(|there| *there > pages) {
+            Some(page) => older(format!("page {page}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What stands in the newest operation's place may be a page that was another table's, such as refusals that were
+/// forgotten, whose numbers are others: so its row is to fit the one before it.
+fn newest_without_log(file: &Path) -> Option<u64> {
     let file = itself(file);
     let name: String =
         file.as_os_str().as_bytes().iter().map(|byte| format!("%{byte:02x}")).collect();
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     // Nobody writes to it, as SQLite is told; so it looks for no log.
-    let connection = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags);
-    newest(&connection.ok()?).ok()?
+    let connection = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags).ok()?;
+    let links = Links::of(&connection, schema::currency(&connection).ok()?).ok()?;
+    let newest = newest(&connection).ok()??;
+    let kept = rows::select_kept(&connection, newest.cast_signed()).ok()??;
+    links.verify(&connection, &kept).ok()?.ok().map(|()| newest)
 }
 
 fn newest(connection: &Connection) -> rusqlite::Result<Option<u64>> {
     connection.query_row("SELECT max(operation_id) FROM transfer", (), |row| row.get(0))
 }
 
-/// Refuses a log that ends before what the file has without it, as one of an older copy does: SQLite would read the
-/// file as that was.
-pub(crate) fn refuse_older_log(
-    file: &Path,
-    without_log: Option<u64>,
-    with_log: Option<u64>,
-) -> Result<(), OpenError> {
-    match without_log {
-        Some(newest) if with_log < without_log => {
-            Err(OpenError::LogOlder { log: log_of(file), newest })
-        }
-        _ => Ok(()),
-    }
+fn pages_without_log(file: &Path) -> Option<u64> {
+    head_at(file, PAGES_AT).map(|pages| u32::from_be_bytes(pages).into())
 }
 
 /// The same for whoever only reads: what is missing must not be passed over by a check or a backup either.
@@ -109,10 +140,13 @@ pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
 /// engine did so.
 pub(crate) fn inspect_log_of(file: &Path) -> Result<(), OpenError> {
     let inspected = inspect_log(file).and_then(|has_log| {
-        // What cannot be read is named by whoever reads it.
-        let with_log = || connect_to_read(file).and_then(|connection| Ok(newest(&connection)?));
-        match has_log.then(with_log) {
-            Some(Ok(with_log)) => refuse_older_log(file, newest_without_log(file), with_log),
+        if !has_log {
+            return Ok(());
+        }
+        let without_log = WithoutLog::of(file);
+        match connect_to_read(file).and_then(|with| without_log.refuse_older_log(file, &with)) {
+            Err(error @ OpenError::LogOlder { .. }) => Err(error),
+            // What cannot be read is named by whoever reads it.
             _ => Ok(()),
         }
     });
@@ -133,10 +167,13 @@ fn is_without_its_log(file: &Path) -> bool {
 
 /// By which version of SQLite's format a data file is to be read, if it says so.
 fn version_of(file: &Path) -> Option<u8> {
-    let mut version = [0];
-    let read = File::open(file).and_then(|file| file.read_exact_at(&mut version, VERSION_AT));
-    let [version] = version;
-    read.is_ok().then_some(version)
+    head_at(file, VERSION_AT).map(|[version]| version)
+}
+
+/// What stands in the head of a data file.
+fn head_at<const BYTES: usize>(file: &Path, at: u64) -> Option<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    File::open(file).and_then(|file| file.read_exact_at(&mut bytes, at)).ok().map(|()| bytes)
 }
 
 /// By this name of the data file, or by that of what it leads to.

@@ -176,15 +176,15 @@ pub enum OpenError {
     LogOfAnother(PathBuf),
     /// The log belongs to an older copy of the data file.
     #[error(
-        "{log} ends before operation {newest}, which the data file beside it has: it is the log of an older copy, and \
+        "{log} ends before {what}, which the data file beside it has: it is the log of an older copy, and \
          read together they would be a book that lacks what came later. Put the log's own data file back; or move the \
          log away, if the file was whole without it, as after a clean stop, and let `kopeck check` say so"
     )]
     LogOlder {
         /// The log.
         log: PathBuf,
-        /// The newest operation that the file has without it.
-        newest: u64,
+        /// What the file has without it: its newest operation, or its last page.
+        what: String,
     },
     /// The chain over the book is broken.
     #[error("the data file is damaged: {0}")]

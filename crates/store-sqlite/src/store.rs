@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::chain::Links;
 use crate::checkpoint::Bell;
-use crate::connection::{connect_to_read, connect_to_write};
+use crate::connection::{WithoutLog, connect_to_read, connect_to_write};
 use crate::decider::Decider;
 use crate::directory::Directory;
 use crate::forgetting::{self, Ended, Key, Slice};
@@ -82,28 +82,28 @@ impl SqliteStore {
         }
         let has_log = connection::inspect_log(&file)?;
         connection::make_durable(&file)?;
-        let without_log = has_log.then(|| connection::newest_without_log(&file)).flatten();
+        let without_log = if has_log { WithoutLog::of(&file) } else { WithoutLog::default() };
         connection::make_file(&file)?;
         let mut connection = connect_to_write(&file)?;
         let created = schema::migrate(&mut connection, options.currency, now().micros())?;
         let currency = schema::currency(&connection)?;
         let heads = Arc::new(Heads::new());
         let links = Links::of(&connection, currency)?;
-        // Before the log is moved into the file: where they do not fit, both stay as they were.
-        let state = recovery::recover(&connection, links, &heads, without_log)?;
-        let operations = state.book.last_operation().map(OperationId::get);
-        connection::refuse_older_log(&file, without_log, operations)?;
-        connection::empty_log(&connection, &file)?;
-        directory.sync()?;
+        // Before the log is moved into the file: where they do not fit, or the keys' files do not fit them, both stay as
+        // they were.
+        without_log.refuse_older_log(&file, &connection)?;
+        let state = recovery::recover(&connection, links, &heads, without_log.newest)?;
         let window = schema::key_window(&connection, options.key_window)?;
         let keys = Keys::open(&options.dir, &connection, links, window)
             .map_err(|error| OpenError::Keys(error.to_string()))?;
-        let keeper = Keeper::new(keys.shelf(), connect_to_read(&file)?, Horizon { window });
         let latest = recovery::latest(&connection)?;
+        connection::empty_log(&connection, &file)?;
+        directory.sync()?;
+        let keeper = Keeper::new(keys.shelf(), connect_to_read(&file)?, Horizon { window });
         let recovered = Recovered {
             created,
             wallets: state.book.wallets(),
-            operations: operations.unwrap_or(0),
+            operations: state.book.last_operation().map_or(0, OperationId::get),
             replayed: state.replayed,
             latest,
             elapsed: began.elapsed(),

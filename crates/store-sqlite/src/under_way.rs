@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod model;
+
 use std::cell::Cell;
 
 use ledger::{IdempotencyKey, Ledger, LedgerError, Outcome, SUBMISSIONS_MAX, Submission};
@@ -88,6 +90,49 @@ fn what_was_decided_on_top_of_a_batch_that_nobody_knows_of_was_surely_not_done()
     store.close();
     let (_store, recovered) = open(dir.path());
     assert_eq!(recovered.operations, size as u64);
+}
+
+/// The rows of a batch that is on top of a durable one were written, or were not.
+#[test]
+fn a_batch_that_fails_while_it_is_written_is_unknown_whatever_it_was_decided_on_top_of() {
+    let (dir, store) = with_the_bank_and_a_person();
+    let size = SUBMISSIONS_MAX;
+    let fails = format!(
+        "CREATE TRIGGER planted AFTER INSERT ON transfer WHEN new.operation_id > {size}
+         BEGIN SELECT RAISE(FAIL, 'planted'); END"
+    );
+    Connection::open(dir.path().join("kopeck.db")).unwrap().execute_batch(&fails).unwrap();
+    let hold = store.hold();
+    let [first, second, third] =
+        [0, 1, 2].map(|list| store.submit(large(size * list..size * (list + 1))));
+    drop(hold);
+    assert_eq!(first_of(&wait(first).unwrap()), Some(1));
+    assert!(matches!(wait(second), Err(LedgerError::OutcomeUnknown(_))));
+    assert_eq!(wait(third), Err(LedgerError::Closed));
+}
+
+/// Else it would grow for as long as large batches follow each other.
+#[test]
+fn a_full_table_of_keys_is_handed_over_before_more_is_decided_on_top_of_it() {
+    let (_dir, store) = with_the_bank_and_a_person();
+    let size = SUBMISSIONS_MAX;
+    let key = |number: usize| IdempotencyKey::parse(&number.to_string()).ok();
+    let all_keyed = |numbers: std::ops::Range<usize>| {
+        numbers.map(|number| Submission { key: key(number), ..deposit() }).collect()
+    };
+    let hold = store.hold();
+    let first = store.submit(all_keyed(0..size));
+    let second = store.submit(all_keyed(size..2 * size - 1));
+    let (tell, told) = std::sync::mpsc::channel();
+    let other = store.clone();
+    store.at_commit(move |_| {
+        tell.send(other.keys_in_files()).unwrap();
+        Ok(())
+    });
+    drop(hold);
+    assert_eq!(first_of(&wait(first).unwrap()), Some(1));
+    assert_eq!(first_of(&wait(second).unwrap()), Some(1 + size as u64));
+    assert_eq!(told.recv(), Ok(size as u64));
 }
 
 #[test]

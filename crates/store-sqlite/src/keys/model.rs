@@ -169,7 +169,7 @@ impl World {
             self.rows.extend(rows);
         } else {
             transaction.rollback().unwrap();
-            self.keys.roll_back();
+            self.roll_back();
             let gone = rows.iter().chain(&more);
             gone.for_each(|row| assert!(!knows(&mut self.keys, *row).unwrap_or(false)));
             return;
@@ -180,7 +180,7 @@ impl World {
         };
         self.keys.commit_to(mark);
         if !commits {
-            self.keys.roll_back();
+            self.roll_back();
             more.iter().for_each(|row| assert!(!knows(&mut self.keys, *row).unwrap_or(false)));
             return;
         }
@@ -193,6 +193,11 @@ impl World {
         }
         self.keys.commit(self.last.operation);
         self.rows.extend(more);
+    }
+
+    fn roll_back(&mut self) {
+        self.keys.roll_back();
+        assert!(self.keys.now.is_within(self.last), "{:?}", self.keys.now);
     }
 
     fn age(&mut self, operation: Index, refusal: Index) {

@@ -1,5 +1,6 @@
 //! A damaged record is named at the start, or when it is read, and never served.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use store_sqlite::{Backup, Check, Checked, Export, OpenError, Restore, Unwatched
 use tempfile::TempDir;
 
 use crate::backup::back_up;
-use crate::support::{Engine, connect, submission, wait, wallet};
+use crate::support::{DAY, Engine, connect, keyed, submission, wait, wallet};
+
+const PAGE_BYTES: usize = 4_096;
 
 /// An engine whose wallet table knows nothing of its operations, so that a start replays them all.
 fn damaged(statement: &'static str) -> Result<Engine, OpenError> {
@@ -296,6 +299,30 @@ fn the_log_of_an_older_copy_is_not_read_with_a_newer_data_file() {
     drop(engine);
 }
 
+/// Nor where the newer file is one that was copied while it was written to, so that not all of its pages are there: as
+/// far as its operations can be read, it is no newer than the log.
+#[test]
+fn nor_is_it_read_with_parts_of_a_newer_data_file() {
+    let engine = Engine::with_people(2);
+    (0..3).for_each(|_| engine.fill(3_000));
+    let killed = engine.as_after_a_kill();
+    let file = killed.path().join("kopeck.db");
+    let kept = std::fs::read(&file).unwrap();
+    engine.fill(3_000);
+    let newer_head = |dir: &Path| {
+        let newer = std::fs::read(dir.join("kopeck.db")).unwrap();
+        std::fs::write(&file, [&newer[..PAGE_BYTES], &kept[PAGE_BYTES..]].concat()).unwrap();
+    };
+    let engine = engine.reopen_after_files(newer_head).unwrap();
+    let refused = |error: String| assert!(error.contains("ends before page "), "{error}");
+    refused(crate::support::open(killed.path()).err().unwrap().to_string());
+    let check = Check { data: killed.path(), published: None };
+    refused(store_sqlite::check(&check, &Unwatched).unwrap_err().to_string());
+    std::fs::write(&file, kept).unwrap();
+    assert_eq!(crate::support::open(killed.path()).unwrap().1.operations, 9_000);
+    drop(engine);
+}
+
 /// Nor is an older copy of the file itself, which keeps a log as the newer one does, although all that a start has to
 /// replay is in the log.
 #[test]
@@ -323,6 +350,55 @@ fn an_older_data_file_put_by_hand_beside_a_log_is_not_read_with_it() {
     std::fs::write(&file, newer).unwrap();
     let (_store, recovered) = crate::support::open(killed.path()).unwrap();
     assert_eq!(recovered.operations, 10_500);
+}
+
+/// The pages of a log as they are after all of it, by their numbers from 1.
+fn pages_of(log: &[u8]) -> BTreeMap<usize, &[u8]> {
+    let frames = log[32..].chunks_exact(24 + PAGE_BYTES);
+    let frames = frames.take_while(|frame| frame[8..16] == log[16..24]);
+    let number = |frame: &[u8]| u32::from_be_bytes(frame[..4].try_into().unwrap()) as usize;
+    frames.map(|frame| (number(frame), &frame[24..])).collect()
+}
+
+/// Some pages are then as they were before, among them such as had been another table's: of refusals that were
+/// forgotten, whose numbers are greater than that of any operation.
+#[test]
+fn a_start_goes_on_from_a_checkpoint_that_was_broken_off_whatever_pages_it_wrote() {
+    let engine = Engine::with_people(2);
+    let refused = submission(OperationKind::Transfer, 2, 9, 1);
+    let refused = (0..1_200).map(|number| keyed(refused.clone(), &number.to_string())).collect();
+    wait(engine.store.submit(refused)).unwrap();
+    let older = format!("UPDATE refusal SET time_us = time_us - {}", 2 * DAY.as_micros());
+    let engine = engine.reopen_after(|file| file.execute_batch(&older).unwrap()).unwrap();
+    (0..8).for_each(|_| engine.fill(1));
+    let engine = engine.reopen().unwrap();
+    let before = std::fs::read(engine.dir().join("kopeck.db")).unwrap();
+    engine.fill(320);
+    let killed = engine.as_after_a_kill();
+    let [file, log] = ["kopeck.db", "kopeck.db-wal"].map(|name| killed.path().join(name));
+    let kept = std::fs::read(&log).unwrap();
+    let pages = pages_of(&kept);
+    let taken_over = pages.keys().filter(|number| **number * PAGE_BYTES <= before.len()).count();
+    assert!(taken_over > 8, "{:?}", pages.keys());
+    let written = |which: &dyn Fn(usize) -> bool| {
+        let mut bytes = before.clone();
+        for (number, page) in pages.iter().filter(|(number, _)| which(**number)) {
+            let end = number * PAGE_BYTES;
+            bytes.resize(bytes.len().max(end), 0);
+            bytes[end - PAGE_BYTES..end].copy_from_slice(page);
+        }
+        std::fs::write(&file, bytes).unwrap();
+        std::fs::write(&log, &kept).unwrap();
+        let check = Check { data: killed.path(), published: None };
+        assert!(store_sqlite::check(&check, &Unwatched).unwrap().is_sound());
+        crate::support::open(killed.path()).map(|(_, recovered)| recovered.operations)
+    };
+    // One after another, as SQLite does; or, when the power goes, as the disk had a mind to.
+    for last in pages.keys().copied() {
+        assert_eq!(written(&|number| number <= last).unwrap(), 328, "up to page {last}");
+        assert_eq!(written(&|number| number == last).unwrap(), 328, "page {last} alone");
+        assert_eq!(written(&|number| number != last).unwrap(), 328, "all but page {last}");
+    }
 }
 
 #[test]

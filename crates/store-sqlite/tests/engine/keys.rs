@@ -403,6 +403,27 @@ fn a_book_that_ends_before_what_a_file_knows_is_damaged() {
     assert!(error.to_string().contains("ends with operation 1000, but"), "{error}");
 }
 
+/// As where a directory was copied while the engine ran, and the files of keys last.
+#[test]
+fn nor_is_the_log_of_such_a_book_moved_into_it() {
+    let engine = Engine::with_people(1);
+    many(&engine, 0..1_000);
+    let copied = engine.as_after_a_kill();
+    many(&engine, 1_000..MANY);
+    while run_files(&engine).is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    for run in run_files(&engine) {
+        std::fs::copy(&run, copied.path().join(run.file_name().unwrap())).unwrap();
+    }
+    let left =
+        || ["kopeck.db", "kopeck.db-wal"].map(|it| std::fs::read(copied.path().join(it)).unwrap());
+    let before = left();
+    let error = crate::support::open(copied.path()).err().unwrap().to_string();
+    assert!(error.contains("ends with operation 1000, but"), "{error}");
+    assert!(left() == before, "both are there as they were copied");
+}
+
 /// A key that is not what it was would else be a key that was never used, and its request done again.
 #[test]
 fn a_key_that_was_changed_in_its_row_is_damage() {
