@@ -67,7 +67,7 @@ pub(crate) fn inspect_log(file: &Path) -> Result<bool, OpenError> {
 /// neither as it was before nor as it was to be.
 #[derive(Default)]
 pub(crate) struct WithoutLog {
-    /// Its newest operation.
+    /// Its newest operation; 0 where there is none.
     pub(crate) newest: Option<u64>,
     /// How many pages it says that it has. They never become fewer.
     pages: Option<u64>,
@@ -87,8 +87,8 @@ impl WithoutLog {
         with_log: &Connection,
     ) -> Result<(), OpenError> {
         let older = |what| Err(OpenError::LogOlder { log: log_of(file), what });
-        let newest = newest(with_log)?;
-        if let Some(operation) = self.newest.filter(|_| newest < self.newest) {
+        let newest = rows::newest_operation(with_log)?;
+        if let Some(operation) = self.newest.filter(|without| newest < *without) {
             return older(format!("operation {operation}"));
         }
         let pages: u64 = with_log.pragma_query_value(None, "page_count", |row| row.get(0))?;
@@ -109,13 +109,12 @@ fn newest_without_log(file: &Path) -> Option<u64> {
     // Nobody writes to it, as SQLite is told; so it looks for no log.
     let connection = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags).ok()?;
     let links = Links::of(&connection, schema::currency(&connection).ok()?).ok()?;
-    let newest = newest(&connection).ok()??;
+    let newest = rows::newest_operation(&connection).ok()?;
+    if newest == 0 {
+        return Some(0);
+    }
     let kept = rows::select_kept(&connection, newest.cast_signed()).ok()??;
     links.verify(&connection, &kept).ok()?.ok().map(|()| newest)
-}
-
-fn newest(connection: &Connection) -> rusqlite::Result<Option<u64>> {
-    connection.query_row("SELECT max(operation_id) FROM transfer", (), |row| row.get(0))
 }
 
 fn pages_without_log(file: &Path) -> Option<u64> {
