@@ -176,9 +176,10 @@ pub enum OpenError {
     LogOfAnother(PathBuf),
     /// The log belongs to an older copy of the data file.
     #[error(
-        "{log} ends before {what}, which the data file beside it has: it is the log of an older copy, and \
-         read together they would be a book that lacks what came later. Put the log's own data file back; or move the \
-         log away, if the file was whole without it, as after a clean stop, and let `kopeck check` say so"
+        "{log} ends before {what}, which the data file beside it has: it is the log of an older copy, and read together \
+         they would be a book that lacks what came later. Put the log's own data file back, or move all that is in the \
+         data directory away and `kopeck restore` a backup. Move the log alone away only if this file was left by a clean \
+         stop: whatever the log alone has would be lost, and `kopeck check` could not say so"
     )]
     LogOlder {
         /// The log.

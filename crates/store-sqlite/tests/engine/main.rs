@@ -13,6 +13,7 @@ mod export;
 mod keys;
 mod killed;
 mod ledger;
+mod logs;
 mod model;
 mod opening;
 mod people;
