@@ -52,20 +52,22 @@ pub(crate) fn make_file(file: &Path) -> Result<(), OpenError> {
 
 /// Refuses a log that lost acknowledged operations: SQLite would say nothing and go on without them. And one beside
 /// a file that keeps none, a backup that was put in the place of the log's own: SQLite would read it over that.
-/// Whether there is anything in it.
-pub(crate) fn inspect_log(file: &Path) -> Result<bool, OpenError> {
+/// If there is anything in it: how far the file goes without it.
+pub(crate) fn inspect_log(file: &Path) -> Result<Option<WithoutLog>, OpenError> {
     let log = log_of(file);
     let inspected = log::inspect(&log);
     let frames = inspected
         .map_err(|error| OpenError::Unusable { path: log.clone(), error })?
         .map_err(|damage| OpenError::LogDamaged(damage.to_string()))?;
     let is_anothers = frames > 0 && version_of(file).is_some_and(|it| it != VERSION_WITH_LOG);
-    if is_anothers { Err(OpenError::LogOfAnother(log)) } else { Ok(frames > 0) }
+    if is_anothers {
+        return Err(OpenError::LogOfAnother(log));
+    }
+    Ok((frames > 0).then(|| WithoutLog::of(file)))
 }
 
 /// How far a data file goes without its log, as far as it can be read so: where a checkpoint was broken off, it may be
 /// neither as it was before nor as it was to be.
-#[derive(Default)]
 pub(crate) struct WithoutLog {
     /// Its newest operation; 0 where there is none.
     pub(crate) newest: Option<u64>,
@@ -75,8 +77,9 @@ pub(crate) struct WithoutLog {
 
 impl WithoutLog {
     /// Before the file is opened by this process: to close it once more would let go of SQLite's locks.
-    pub(crate) fn of(file: &Path) -> Self {
-        Self { newest: newest_without_log(file), pages: pages_without_log(file) }
+    fn of(file: &Path) -> Self {
+        let pages = head_at(file, PAGES_AT).map(|pages| u32::from_be_bytes(pages).into());
+        Self { newest: newest_without_log(file), pages }
     }
 
     /// Refuses a log that ends before what the file has without it, as one of an older copy does: SQLite would read the
@@ -117,10 +120,6 @@ fn newest_without_log(file: &Path) -> Option<u64> {
     links.verify(&connection, &kept).ok()?.ok().map(|()| newest)
 }
 
-fn pages_without_log(file: &Path) -> Option<u64> {
-    head_at(file, PAGES_AT).map(|pages| u32::from_be_bytes(pages).into())
-}
-
 /// The same for whoever only reads: what is missing must not be passed over by a check or a backup either.
 pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
     let file = directory::file(data);
@@ -138,11 +137,8 @@ pub(crate) fn inspect_log_at_rest(data: &Path) -> Result<(), OpenError> {
 /// And of a data file wherever it is. The log of a directory in use is not judged, for it is written to; its
 /// engine did so.
 pub(crate) fn inspect_log_of(file: &Path) -> Result<(), OpenError> {
-    let inspected = inspect_log(file).and_then(|has_log| {
-        if !has_log {
-            return Ok(());
-        }
-        let without_log = WithoutLog::of(file);
+    let inspected = inspect_log(file).and_then(|without_log| {
+        let Some(without_log) = without_log else { return Ok(()) };
         match connect_to_read(file).and_then(|with| without_log.refuse_older_log(file, &with)) {
             Err(error @ OpenError::LogOlder { .. }) => Err(error),
             // What cannot be read is named by whoever reads it.

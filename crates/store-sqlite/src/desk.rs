@@ -120,7 +120,7 @@ impl Desk<'_, '_> {
         ahead: Option<KeyAhead>,
         seen: bool,
     ) -> rusqlite::Result<Outcome> {
-        let mut key = key.take().zip(ahead);
+        let key = key.take().zip(ahead);
         if let Some((key, ahead)) = &key {
             let recorded = match seen {
                 true => self.found(operation.debit, key, *ahead)?,
@@ -130,28 +130,15 @@ impl Desk<'_, '_> {
                 return Ok(recorded.answer(operation));
             }
         }
-        let decision = match self.brought_in_before(operation)? {
-            Some(Ok(transfer)) => return Ok(Outcome::replayed(Ok(transfer))),
-            Some(Err(rejection)) => Err(rejection),
-            None => self.state.book.decide(operation, self.now),
-        };
-        match &decision {
-            Ok(transfer) => {
-                self.append(transfer, key.take().map(|(key, ahead)| (key, ahead.mark)))?;
-                #[cfg(feature = "planted-faults")]
-                {
-                    crate::planted::drop_credit(&mut self.state.book, transfer);
-                    crate::planted::show_early(transfer);
-                }
+        let (key, now) = (key.map(|(key, ahead)| (key, ahead.mark)), self.now);
+        match self.brought_in_before(operation)? {
+            Some(Ok(transfer)) => Ok(Outcome::replayed(Ok(transfer))),
+            Some(Err(rejection)) => {
+                self.with_put(|state, put| state.refuse(operation, key, rejection, now, put))?;
+                Ok(Outcome::new(Err(rejection)))
             }
-            Err(rejection) => {
-                if let Some((key, ahead)) = key {
-                    let (now, key) = (self.now, (key, ahead.mark));
-                    self.with_put(|state, put| state.refuse(operation, key, *rejection, now, put))?;
-                }
-            }
+            None => self.with_put(|state, put| state.decide_anew(operation, key, now, put)),
         }
-        Ok(Outcome::new(decision))
     }
 
     /// What was decided under a key of the wallet, in the open batch or any earlier one.

@@ -75,41 +75,51 @@ impl State {
         {
             return Ok(Step::Seen);
         }
-        match self.book.decide(operation, now) {
-            Ok(transfer) => {
-                let key = key.take().zip(ahead.map(|ahead| ahead.mark));
-                self.append(&transfer, key, put)?;
-                #[cfg(feature = "planted-faults")]
-                {
-                    crate::planted::drop_credit(&mut self.book, &transfer);
-                    crate::planted::show_early(&transfer);
-                }
-                Ok(Step::Decided(Outcome::new(Ok(transfer))))
-            }
-            Err(rejection) => {
-                if let Some((key, ahead)) = key.take().zip(ahead) {
-                    self.refuse(operation, (key, ahead.mark), rejection, now, put)?;
-                }
-                Ok(Step::Decided(Outcome::new(Err(rejection))))
-            }
-        }
+        let key = key.take().zip(ahead.map(|ahead| ahead.mark));
+        self.decide_anew(operation, key, now, put).map(Step::Decided)
     }
 
-    /// Takes a refusal under a key of this mark into the keys. It goes on its way to the file.
+    /// Decides an operation that was never decided before, with its key and the key's mark, and takes in what comes of
+    /// it.
+    #[inline]
+    pub(crate) fn decide_anew(
+        &mut self,
+        operation: &Operation,
+        key: Option<(IdempotencyKey, u64)>,
+        now: Timestamp,
+        put: Put<'_>,
+    ) -> rusqlite::Result<Outcome> {
+        let decision = self.book.decide(operation, now);
+        match &decision {
+            Ok(transfer) => {
+                self.append(transfer, key, put)?;
+                #[cfg(feature = "planted-faults")]
+                {
+                    crate::planted::drop_credit(&mut self.book, transfer);
+                    crate::planted::show_early(transfer);
+                }
+            }
+            Err(rejection) => self.refuse(operation, key, *rejection, now, put)?,
+        }
+        Ok(Outcome::new(decision))
+    }
+
+    /// Takes a refusal into the keys, if it is under one, with the key's mark. Then it goes on its way to the file.
     pub(crate) fn refuse(
         &mut self,
         operation: &Operation,
-        (key, mark): (IdempotencyKey, u64),
+        key: Option<(IdempotencyKey, u64)>,
         rejection: Rejection,
         time: Timestamp,
         put: Put<'_>,
     ) -> rusqlite::Result<()> {
+        let Some((key, mark)) = key else { return Ok(()) };
         let number = self.keys.refused(mark)?;
         let operation = operation.clone();
         put(ToFile::Refusal(Box::new(Refusal { number, operation, key, rejection, time })))
     }
 
-    /// The same of a batch under a key of its own, and what became of it.
+    /// Takes a batch under a key of its own, and what became of it, into the keys. It goes on its way to the file.
     pub(crate) fn record(
         &mut self,
         (key, mark): (&BatchKey, u64),

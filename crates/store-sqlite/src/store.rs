@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::chain::Links;
 use crate::checkpoint::Bell;
-use crate::connection::{WithoutLog, connect_to_read, connect_to_write};
+use crate::connection::{connect_to_read, connect_to_write};
 use crate::decider::Decider;
 use crate::directory::Directory;
 use crate::forgetting::{self, Ended, Key, Slice};
@@ -80,9 +80,8 @@ impl SqliteStore {
         if directory::has_other_names(&file) {
             return Err(OpenError::OtherNames(file));
         }
-        let has_log = connection::inspect_log(&file)?;
+        let without_log = connection::inspect_log(&file)?;
         connection::make_durable(&file)?;
-        let without_log = if has_log { WithoutLog::of(&file) } else { WithoutLog::default() };
         connection::make_file(&file)?;
         let mut connection = connect_to_write(&file)?;
         let created = schema::migrate(&mut connection, options.currency, now().micros())?;
@@ -91,8 +90,11 @@ impl SqliteStore {
         let links = Links::of(&connection, currency)?;
         // Before the log is moved into the file: where they do not fit, or the keys' files do not fit them, both stay as
         // they were.
-        without_log.refuse_older_log(&file, &connection)?;
-        let state = recovery::recover(&connection, links, &heads, without_log.newest)?;
+        if let Some(without_log) = &without_log {
+            without_log.refuse_older_log(&file, &connection)?;
+        }
+        let newest_without_log = without_log.and_then(|without_log| without_log.newest);
+        let state = recovery::recover(&connection, links, &heads, newest_without_log)?;
         let window = schema::key_window(&connection, options.key_window)?;
         let keys = Keys::open(&options.dir, &connection, links, window)
             .map_err(|error| OpenError::Keys(error.to_string()))?;
