@@ -5,9 +5,10 @@
 //!
 //! Every transfer is checked against the balance and hashed into the chain, and has a time in its row.
 //! In one run, in turns: `plain`, uniform pairs over all wallets; `keyed`, the same with a random
-//! UUID as idempotency key on every transfer; `refused`, that with one of 64 transfers of more than its payer has;
-//! `hot`, one wallet in every transfer; then beside them the limits: a bare file to which records of as many bytes are appended, each with its checksum,
-//! with the same fsyncs, and what the hash of the chain takes alone.
+//! UUID as idempotency key on every transfer; `refused`, that with one of 64 transfers of more than its
+//! payer has; `hot`, one wallet in every transfer; then beside them the limits: a bare file to which
+//! records of as many bytes are appended, each with its checksum, with the same fsyncs, and what the
+//! hash of the chain takes alone.
 //!
 //! For each: transfers a second, what of a processor the writer's thread took for one (where the
 //! system says so), and the longest time without an acknowledgement. With `--data` the directory is kept

@@ -32,15 +32,18 @@ pub(crate) fn open(dir: &std::path::Path) -> (SqliteStore, Recovered) {
 
 /// The number of the new user's wallet.
 fn sign_up(store: &SqliteStore, number: u64, role: Role) -> Result<u64, LedgerError> {
+    wait(store.sign_up(new_user(number, role), None)).map(|user| user.unwrap().wallet.get())
+}
+
+pub(crate) fn new_user(number: u64, role: Role) -> NewUser {
     let email = format!("{number}@localhost");
-    let user = NewUser {
+    NewUser {
         role,
         name: "x".repeat(100),
         email_key: email.clone(),
         email,
         password_hash: "x".repeat(100),
-    };
-    wait(store.sign_up(user, None)).map(|user| user.unwrap().wallet.get())
+    }
 }
 
 /// Wallet 2 is the person's.

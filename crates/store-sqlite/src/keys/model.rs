@@ -7,13 +7,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use ledger::Currency;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::keeper::Keeper;
+use super::tests::begin_book;
 use super::*;
-use crate::schema;
 
 const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -93,9 +92,7 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::TempDir::new().unwrap();
         let mut connection = connect(dir.path());
-        let currency = Currency::parse("RUB").unwrap();
-        schema::migrate(&mut connection, Some(currency), 0).unwrap();
-        let links = Links::of(&connection, currency).unwrap();
+        let links = begin_book(&mut connection);
         let (keys, keeper) = start(dir.path(), &connection, links);
         let (last, old) = (Place::default(), Place::default());
         Self {

@@ -15,13 +15,18 @@ fn knows(keys: &mut Keys, number: u64) -> bool {
     ahead.into_iter().flatten().all(|key| keys.look(key).unwrap())
 }
 
+/// Begins a book, and gives what its rows are verified with.
+pub(super) fn begin_book(connection: &mut Connection) -> Links {
+    let currency = Currency::parse("RUB").unwrap();
+    schema::migrate(connection, Some(currency), 0).unwrap();
+    Links::of(connection, currency).unwrap()
+}
+
 #[test]
 fn what_cannot_be_handed_over_yet_is_known_and_handed_over_later() {
     let dir = tempfile::TempDir::new().unwrap();
     let mut connection = Connection::open_in_memory().unwrap();
-    let currency = Currency::parse("RUB").unwrap();
-    schema::migrate(&mut connection, Some(currency), 0).unwrap();
-    let links = Links::of(&connection, currency).unwrap();
+    let links = begin_book(&mut connection);
     let mut keys = Keys::open(dir.path(), &connection, links, Duration::MAX).unwrap();
     let shelf = keys.shelf();
     let full = RECENT_ENTRIES_MAX as u64;
@@ -57,9 +62,7 @@ fn what_cannot_be_handed_over_yet_is_known_and_handed_over_later() {
 fn no_number_of_a_refusal_is_given_twice() {
     let dir = tempfile::TempDir::new().unwrap();
     let mut connection = Connection::open_in_memory().unwrap();
-    let currency = Currency::parse("RUB").unwrap();
-    schema::migrate(&mut connection, Some(currency), 0).unwrap();
-    let links = Links::of(&connection, currency).unwrap();
+    let links = begin_book(&mut connection);
     let open = || Keys::open(dir.path(), &connection, links, Duration::MAX).unwrap();
     // The newest are deleted.
     connection.execute("INSERT INTO sqlite_sequence VALUES ('refusal', 7)", ()).unwrap();

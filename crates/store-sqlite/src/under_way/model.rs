@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 use ledger::{
     Batch, BatchKey, BatchMode, BatchRefusal, ExternalId, Fingerprint, IdempotencyKey, Ledger,
-    LedgerError, NewUser, Outcome, Pending, People, Rejection, Role, Submission, WalletId,
+    LedgerError, Outcome, Pending, People, Rejection, Role, Submission, WalletId,
 };
 use proptest::prelude::*;
 
-use crate::full_disk::{deposit, open, wait, with_the_bank_and_a_person};
+use crate::full_disk::{deposit, new_user, open, wait, with_the_bank_and_a_person};
 use crate::writer::Failure;
 use crate::{Check, SqliteStore, Unwatched, check};
 
@@ -161,7 +161,7 @@ fn said(outcomes: Vec<Outcome>) -> Vec<Said> {
 }
 
 /// Hands it in, if there is an answer to it.
-fn ask(store: &SqliteStore, step: &Step, people: usize) -> Option<Pending<Answer>> {
+fn ask(store: &SqliteStore, step: &Step, people: u64) -> Option<Pending<Answer>> {
     match step {
         Step::List(count, among) => {
             let answer = store.submit(list(*count, among));
@@ -175,15 +175,7 @@ fn ask(store: &SqliteStore, step: &Step, people: usize) -> Option<Pending<Answer
             }))
         }
         Step::SignUp => {
-            let email = format!("{people}@example.org");
-            let user = NewUser {
-                role: Role::Person,
-                name: email.clone(),
-                email_key: email.clone(),
-                email,
-                password_hash: "x".to_owned(),
-            };
-            let answer = store.sign_up(user, None);
+            let answer = store.sign_up(new_user(people, Role::Person), None);
             Some(Box::pin(async { Ok(Answer::Wallet(answer.await?.unwrap().wallet.get())) }))
         }
         Step::NoRoom => {
@@ -206,7 +198,8 @@ proptest! {
     ) {
         let (dir, store) = with_the_bank_and_a_person();
         let mut naive = Naive { wallets: 2, ..Naive::default() };
-        let mut asked = 0;
+        // Two people are there.
+        let mut asked = 2;
         for round in rounds {
             // All of a round waits together.
             let hold = store.hold();

@@ -31,6 +31,17 @@ fn damage_log(log: &Path) -> Vec<u8> {
     before
 }
 
+/// A start, a backup, a check and an export say why they do not read a data directory.
+fn refused_by_all(data: &Path, why: &str) {
+    let place = TempDir::new().unwrap();
+    let refused = |error: String| assert!(error.contains(why), "{error}");
+    refused(crate::support::open(data).err().unwrap().to_string());
+    refused(back_up(data, &place.path().join("backup.db")).unwrap_err().to_string());
+    let check = Check { data, published: None };
+    refused(store_sqlite::check(&check, &Unwatched).unwrap_err().to_string());
+    refused(Export::open(data).err().unwrap().to_string());
+}
+
 /// What a killed process wrote may be in the system's memory only.
 #[test]
 fn a_start_writes_the_log_once_more() {
@@ -59,13 +70,7 @@ fn a_backup_put_by_hand_beside_a_log_is_not_read_with_it() {
     back_up(engine.dir(), &file).unwrap();
     let crashed = crashed(&engine);
     std::fs::copy(&file, crashed.path().join("kopeck.db")).unwrap();
-    let refused =
-        |error: String| assert!(error.contains("the log of another data file"), "{error}");
-    refused(crate::support::open(crashed.path()).err().unwrap().to_string());
-    refused(back_up(crashed.path(), &place.path().join("another.db")).unwrap_err().to_string());
-    let check = Check { data: crashed.path(), published: None };
-    refused(store_sqlite::check(&check, &Unwatched).unwrap_err().to_string());
-    refused(Export::open(crashed.path()).err().unwrap().to_string());
+    refused_by_all(crashed.path(), "the log of another data file");
     std::fs::remove_file(crashed.path().join("kopeck.db-wal")).unwrap();
     assert_eq!(crate::support::open(crashed.path()).unwrap().1.operations, 0);
 }
@@ -82,13 +87,7 @@ fn the_log_of_an_older_copy_is_not_read_with_a_newer_data_file() {
         std::fs::copy(dir.join("kopeck.db"), killed.path().join("kopeck.db")).unwrap();
     };
     let engine = engine.reopen_after_files(newer).unwrap();
-    let place = TempDir::new().unwrap();
-    let refused = |error: String| assert!(error.contains("ends before operation 12000"), "{error}");
-    refused(crate::support::open(killed.path()).err().unwrap().to_string());
-    refused(back_up(killed.path(), &place.path().join("backup.db")).unwrap_err().to_string());
-    let check = Check { data: killed.path(), published: None };
-    refused(store_sqlite::check(&check, &Unwatched).unwrap_err().to_string());
-    refused(Export::open(killed.path()).err().unwrap().to_string());
+    refused_by_all(killed.path(), "ends before operation 12000");
     std::fs::remove_file(killed.path().join("kopeck.db-wal")).unwrap();
     assert_eq!(crate::support::open(killed.path()).unwrap().1.operations, 12_000);
     drop(engine);
@@ -109,10 +108,7 @@ fn nor_is_it_read_with_parts_of_a_newer_data_file() {
         std::fs::write(&file, [&newer[..PAGE_BYTES], &kept[PAGE_BYTES..]].concat()).unwrap();
     };
     let engine = engine.reopen_after_files(newer_head).unwrap();
-    let refused = |error: String| assert!(error.contains("ends before page "), "{error}");
-    refused(crate::support::open(killed.path()).err().unwrap().to_string());
-    let check = Check { data: killed.path(), published: None };
-    refused(store_sqlite::check(&check, &Unwatched).unwrap_err().to_string());
+    refused_by_all(killed.path(), "ends before page ");
     std::fs::write(&file, kept).unwrap();
     assert_eq!(crate::support::open(killed.path()).unwrap().1.operations, 9_000);
     drop(engine);
@@ -197,8 +193,7 @@ fn a_start_goes_on_from_a_checkpoint_that_was_broken_off_whatever_pages_it_wrote
         }
         std::fs::write(&file, bytes).unwrap();
         std::fs::write(&log, &kept).unwrap();
-        let check = Check { data: killed.path(), published: None };
-        assert!(store_sqlite::check(&check, &Unwatched).unwrap().is_sound());
+        assert!(check_file(killed.path()).is_sound());
         crate::support::open(killed.path()).map(|(_, recovered)| recovered.operations)
     };
     // One after another, as SQLite does; or, when the power goes, as the disk had a mind to.
