@@ -58,6 +58,29 @@ pub(super) struct Batches {
     pub(super) shares: Shares,
 }
 
+impl Batches {
+    /// How many.
+    pub(super) fn count(&self) -> usize {
+        self.operations.div_ceil(self.batch).max(1)
+    }
+
+    /// New ones, of what nobody has handed in before.
+    pub(super) fn make(&self) -> anyhow::Result<Vec<Vec<Submission>>> {
+        let people = match self.scenario {
+            Scenario::Zipf => self.shares.len(),
+            _ => self.wallets,
+        };
+        let shares = Arc::clone(&self.shares);
+        let mut chooser = Chooser::new(self.scenario, (people, people), shares, fastrand::u64(..));
+        (0..self.count())
+            .map(|_| {
+                go_on()?;
+                (0..self.batch).map(|_| transfer(&mut chooser, self.keys)).collect()
+            })
+            .collect()
+    }
+}
+
 impl Engine {
     /// Opens it.
     pub(super) fn open(work: &Work) -> anyhow::Result<Self> {
@@ -75,7 +98,7 @@ impl Engine {
     /// Hands everything in, and measures.
     pub(super) fn run(&self, wanted: &Batches) -> anyhow::Result<Round> {
         go_on()?;
-        let batches = make(wanted)?;
+        let batches = wanted.make()?;
         let (before, machine) = (self.usage(), Machine::now());
         let began = Instant::now();
         let mut tally = Tally::new(Duration::from_secs(600));
@@ -112,23 +135,6 @@ impl Engine {
             ..Usage::of(SELF)
         }
     }
-}
-
-fn make(wanted: &Batches) -> anyhow::Result<Vec<Vec<Submission>>> {
-    let people = (wanted.wallets, wanted.wallets);
-    let people = match wanted.scenario {
-        Scenario::Zipf => (wanted.shares.len(), wanted.shares.len()),
-        _ => people,
-    };
-    let shares = Arc::clone(&wanted.shares);
-    let mut chooser = Chooser::new(wanted.scenario, people, shares, fastrand::u64(..));
-    let batch = wanted.batch.max(1);
-    (0..wanted.operations.div_ceil(batch).max(1))
-        .map(|_| {
-            go_on()?;
-            (0..batch).map(|_| transfer(&mut chooser, wanted.keys)).collect()
-        })
-        .collect()
 }
 
 fn take(

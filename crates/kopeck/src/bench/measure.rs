@@ -1,4 +1,4 @@
-//! Owns the order of a benchmark: books, servers, rounds in turns, checks.
+//! Owns the order of a benchmark over HTTP: books, servers, rounds in turns, checks.
 //!
 //! Never: a judgement on a figure. Bounds: each combination of what was asked for, as many rounds as
 //! were asked for.
@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::book::{Book, judge};
+use super::book::Book;
 use super::checks::{self, Told};
 use super::document::Document;
-use super::engine::{Batches, Engine};
 use super::home::Home;
-use super::load::{Load, Round, Used};
+use super::load::Load;
 use super::options::{Measure, Place};
 use super::requests::{Crowd, What};
 use super::run::Run;
@@ -21,7 +20,7 @@ use super::server::{Kind, Server};
 use super::tally::Tally;
 use super::turns::in_turn;
 use super::work::Size;
-use super::{raw, remote, threads};
+use super::{remote, threads};
 use crate::api::BODIES_PER_USER_MAX;
 
 /// Wallets, when nobody says how many.
@@ -30,8 +29,6 @@ pub(super) const WALLETS: u64 = 100_000;
 const PEOPLE_ELSEWHERE: u64 = 64;
 /// How many people are logged in at most, when nobody says how many.
 const SESSIONS_MAX: u64 = 100_000;
-/// Operations a batch of the engine, when nobody says how many.
-const ENGINE_BATCH: usize = 8_192;
 
 /// Measures over HTTP.
 pub(super) fn http(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
@@ -238,84 +235,6 @@ pub(super) fn run_of(kind: Kind, load: &Load) -> Run {
         asked_rate: load.rate,
         rounds: Vec::new(),
     }
-}
-
-/// Measures the engine in this process, beside a bare file.
-pub(super) fn engine(wanted: &Measure, place: &Place) -> anyhow::Result<Document> {
-    let wallets = wanted.wallets.unwrap_or(WALLETS);
-    let operations = wanted.stored_operations;
-    let size = Size { wallets, sessions: 0, operations, hot_operations: 0 };
-    let home = Home::new(place)?;
-    let mut document = Document::new();
-    document.set("book", describe(size));
-    document.set("keys", if wanted.no_keys { "none" } else { "a random UUID each" });
-    document.set(
-        "rounds",
-        format!("{} of {} operations, in whole batches", wanted.rounds, wanted.operations),
-    );
-    let work = home.book("engine", size)?;
-    let batches = if wanted.batch.is_empty() { &[ENGINE_BATCH] } else { wanted.batch.as_slice() };
-    let mut planned = Vec::new();
-    let shares = zipf_shares(usize::try_from(wallets)?);
-    for &batch in batches {
-        for &scenario in &wanted.scenario {
-            planned.push((
-                Some(scenario),
-                Batches {
-                    scenario,
-                    batch,
-                    operations: wanted.operations,
-                    keys: !wanted.no_keys,
-                    wallets: usize::try_from(wallets)?,
-                    shares: Arc::clone(&shares),
-                },
-            ));
-        }
-        if let Some((_, last)) = planned.last().cloned() {
-            planned.push((None, last));
-        }
-    }
-    document.runs =
-        planned.iter().map(|(scenario, batches)| engine_run(*scenario, batches)).collect();
-    let engine = Engine::open(&work)?;
-    let (before, mut told) = (engine.operations()?, Told::default());
-    for number in 1..=wanted.rounds {
-        let all: Vec<_> = planned.iter().zip(&mut document.runs).collect();
-        for ((scenario, batches), run) in in_turn(number, all) {
-            let round = if scenario.is_some() {
-                let round = engine.run(batches)?;
-                told.add(&round.tally);
-                round
-            } else {
-                raw_round(home.path(), batches)?
-            };
-            run.rounds.push(round);
-        }
-    }
-    engine.store.close();
-    judge(&work, (told, before), &mut document)?;
-    Ok(document)
-}
-
-/// A run of the engine, or of the bare file, without rounds yet.
-pub(super) fn engine_run(scenario: Option<Scenario>, batches: &Batches) -> Run {
-    Run {
-        on: if scenario.is_some() { "engine" } else { "raw" },
-        scenario: scenario.map_or("append and fsync", Scenario::name).to_owned(),
-        batch: batches.batch,
-        connections: 0,
-        asked_rate: None,
-        rounds: Vec::new(),
-    }
-}
-
-/// The bare file, with the same batches.
-pub(super) fn raw_round(dir: &std::path::Path, batches: &Batches) -> anyhow::Result<Round> {
-    let rate = raw::rate(dir, batches.batch, batches.operations)?;
-    let mut tally = Tally::new(std::time::Duration::ZERO);
-    tally.counted = batches.operations as u64;
-    let seconds = batches.operations as f64 / rate;
-    Ok(Round { seconds, tally, used: Used::default() })
 }
 
 /// A book's size in words.

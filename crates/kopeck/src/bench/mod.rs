@@ -7,6 +7,7 @@
 
 mod answer;
 mod asker;
+mod bare_log;
 mod book;
 mod checks;
 mod client;
@@ -14,6 +15,7 @@ mod connect;
 mod document;
 mod engine;
 mod home;
+mod in_process;
 mod load;
 mod machine;
 mod measure;
@@ -98,7 +100,7 @@ fn measure(wanted: Wanted) -> anyhow::Result<Document> {
         });
         let work = move || match wanted.preset {
             Some(Preset::Targets(targets)) => targets::measure(&targets),
-            None if wanted.measure.engine => measure::engine(&wanted.measure, &wanted.place),
+            None if wanted.measure.engine => in_process::measure(&wanted.measure, &wanted.place),
             None => measure::http(&wanted.measure, &wanted.place),
         };
         tokio::task::spawn_blocking(work).await?

@@ -88,7 +88,8 @@ pub(super) struct Measure {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SERVER")]
     pub(super) beside: Vec<Kind>,
 
-    /// The engine alone, in this process, without HTTP; beside it a bare file (raw).
+    /// The engine alone, in this process, without HTTP; beside it the same operations over a bare
+    /// file (log), and a bare file alone (raw).
     #[arg(long, conflicts_with_all = ["url", "rate", "beside", "connections", "client_processors",
         "client_threads", "http_processors", "seconds", "warm_up_seconds", "sessions"])]
     pub(super) engine: bool,

@@ -1,54 +1,100 @@
 //! Owns *raw*: a bare file to which checksummed records are appended, one fsync a batch: the least that
 //! any log does.
 //!
-//! Never: a decision, an index, a chain. Bounds: one file, which is removed at the end.
+//! Never: a decision, an index, a chain. Bounds: one file, which is removed at the end; one batch in memory.
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
 /// What an operation takes in it, in bytes: about what a row with a key takes in the data file.
-pub(super) const OPERATION_BYTES: usize = 100;
+const OPERATION_BYTES: usize = 100;
+
+/// Of a record's checksum, which stands before it.
+const SUM_BYTES: usize = size_of::<u32>();
 
 /// What it is called.
 pub(super) const FILE: &str = "raw";
 
-/// Operations a second.
-pub(super) fn rate(dir: &Path, batch: usize, operations: usize) -> anyhow::Result<f64> {
-    let path = dir.join(FILE);
-    // Its room is not asked for before, so the disk may be full, and it is not the book that has none.
-    rate_of(&path, batch, operations).with_context(|| format!("the bare file {}", path.display()))
-}
-
-fn rate_of(path: &Path, batch: usize, operations: usize) -> io::Result<f64> {
-    let mut file = File::create(path)?;
-    let batches = operations.div_ceil(batch.max(1)).max(1);
-    let mut bytes = Vec::with_capacity(OPERATION_BYTES * batch);
+/// How long so many batches of so many operations take.
+pub(super) fn time(dir: &Path, batch: usize, batches: usize) -> anyhow::Result<Duration> {
     let mut numbers = 1_u64..;
+    let mut file = RawFile::create(dir)?;
     let began = Instant::now();
     for _ in 0..batches {
-        bytes.clear();
-        numbers.by_ref().take(batch).for_each(|number| append(&mut bytes, number));
-        file.write_all(&bytes)?;
-        file.sync_data()?;
+        for number in numbers.by_ref().take(batch) {
+            // Its number, and what stands for the rest of a row.
+            file.append(|record| {
+                record.extend_from_slice(&number.to_le_bytes());
+                record.extend_from_slice(&[b'x'; OPERATION_BYTES - SUM_BYTES - size_of::<u64>()]);
+            });
+        }
+        file.sync()?;
     }
-    let rate = (batches * batch) as f64 / began.elapsed().as_secs_f64();
-    drop(file);
-    std::fs::remove_file(path)?;
-    Ok(rate)
+    let took = began.elapsed();
+    file.remove()?;
+    Ok(took)
 }
 
-/// A record: its checksum, its number, and what stands for the rest of a row.
-fn append(bytes: &mut Vec<u8>, number: u64) {
-    let mut record = [b'x'; OPERATION_BYTES - size_of::<u32>()];
-    if let Some(place) = record.first_chunk_mut() {
-        *place = number.to_le_bytes();
+/// A file to which records are appended.
+pub(super) struct RawFile {
+    path: PathBuf,
+    file: File,
+    /// What is not in it yet.
+    batch: Vec<u8>,
+}
+
+impl RawFile {
+    /// Begins one in this directory, without asking whether there is room for it.
+    pub(super) fn create(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join(FILE);
+        let file = named(&path, File::create(&path))?;
+        Ok(Self { path, file, batch: Vec::new() })
     }
-    bytes.extend_from_slice(&crc32fast::hash(&record).to_le_bytes());
-    bytes.extend_from_slice(&record);
+
+    /// Appends a record: what is written, and its checksum before it.
+    #[inline]
+    pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let at = self.batch.len();
+        self.batch.extend_from_slice(&[0; SUM_BYTES]);
+        write(&mut self.batch);
+        if let Some((place, record)) =
+            self.batch.get_mut(at..).and_then(<[u8]>::split_first_chunk_mut)
+        {
+            *place = crc32fast::hash(record).to_le_bytes();
+        }
+    }
+
+    /// Makes durable what was appended.
+    pub(super) fn sync(&mut self) -> anyhow::Result<()> {
+        let written = self.file.write_all(&self.batch).and_then(|()| self.file.sync_data());
+        self.batch.clear();
+        named(&self.path, written)
+    }
+
+    /// Removes it.
+    pub(super) fn remove(self) -> anyhow::Result<()> {
+        named(&self.path, std::fs::remove_file(&self.path))
+    }
+}
+
+/// The disk may be full, and it is not the book that has no room.
+fn named<T>(path: &Path, result: io::Result<T>) -> anyhow::Result<T> {
+    result.with_context(|| format!("the bare file {}", path.display()))
+}
+
+/// The records of a file, whose checksums all fit.
+#[cfg(test)]
+pub(super) fn records(bytes: &[u8], length: usize) -> Vec<&[u8]> {
+    let records = bytes.chunks(SUM_BYTES + length).map(|record| {
+        let (sum, rest) = record.split_first_chunk().unwrap_or((&[0; SUM_BYTES], &[]));
+        assert_eq!(sum, &crc32fast::hash(rest).to_le_bytes());
+        rest
+    });
+    records.collect()
 }
 
 #[cfg(test)]
@@ -58,26 +104,30 @@ mod tests {
     #[test]
     fn a_bare_file_that_cannot_be_written_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let said = format!("{:#}", rate(&dir.path().join("gone"), 8, 8).unwrap_err());
+        let said = format!("{:#}", time(&dir.path().join("gone"), 8, 8).unwrap_err());
         assert!(said.starts_with("the bare file ") && said.contains("gone/raw: "), "{said}");
     }
 
     #[test]
-    fn each_record_has_its_own_checksum() {
-        let mut bytes = Vec::new();
-        (1..=3).for_each(|number| append(&mut bytes, number));
-        assert_eq!(bytes.len(), 3 * OPERATION_BYTES);
-        for (record, number) in bytes.chunks(OPERATION_BYTES).zip(1_u64..) {
-            let (sum, rest) = record.split_at(4);
-            assert_eq!(sum, crc32fast::hash(rest).to_le_bytes());
-            assert_eq!(rest[..8], number.to_le_bytes());
+    fn what_was_appended_is_in_it_with_a_checksum_each_after_a_sync() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = RawFile::create(dir.path()).unwrap();
+        let read = || std::fs::read(dir.path().join(FILE)).unwrap();
+        for text in [*b"one", *b"two"] {
+            file.append(|record| record.extend_from_slice(&text));
         }
+        assert!(read().is_empty());
+        file.sync().unwrap();
+        assert_eq!(records(&read(), 3), [b"one", b"two"]);
+        file.append(|record| record.extend_from_slice(b"six"));
+        file.sync().unwrap();
+        assert_eq!(records(&read(), 3), [b"one", b"two", b"six"]);
     }
 
     #[test]
     fn nothing_is_left_behind() {
         let home = tempfile::tempdir().unwrap();
-        assert!(rate(home.path(), 7, 20).unwrap() > 0.0);
+        assert!(time(home.path(), 7, 3).unwrap() > Duration::ZERO);
         assert!(std::fs::read_dir(home.path()).unwrap().next().is_none());
     }
 }
