@@ -12,9 +12,11 @@ use std::time::Instant;
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::connection::{BESIDE, beside, inspect_log_at_rest};
-use crate::copy::{self, CopyError, Done, Watch};
+use crate::connection::inspect_log_at_rest;
+use crate::copy::{self, CopyError, Done};
 use crate::directory;
+use crate::names::{self, BESIDE, beside};
+use crate::watch::Watch;
 
 /// What to back up, and where to.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +42,7 @@ fn make(backup: &Backup<'_>, watch: &Arc<dyn Watch>) -> Result<Done, CopyError> 
     let began = Instant::now();
     check_place(backup)?;
     inspect_log_at_rest(backup.data)?;
-    let folder = copy::folder(backup.file);
+    let folder = names::folder(backup.file);
     let partial = Partial::of(backup.file)?;
     copy::copy(
         &directory::file(backup.data),
@@ -84,7 +86,7 @@ impl Partial {
         let mut prefix = OsString::from(".");
         prefix.push(name);
         prefix.push(".");
-        let folder = copy::folder(file);
+        let folder = names::folder(file);
         let made = tempfile::Builder::new().prefix(&prefix).suffix(".partial").tempfile_in(folder);
         // Closed: SQLite's locks do not bear that another opens and closes the file.
         let path = made.map(NamedTempFile::into_temp_path).map_err(CopyError::io(folder))?;
@@ -121,7 +123,7 @@ fn check_place(backup: &Backup<'_>) -> Result<(), CopyError> {
     }
     directory::ensure_file(data, || CopyError::NotThere(directory::file(data)))?;
     let real = |path: &Path| path.canonicalize().map_err(CopyError::io(path));
-    let folder = real(copy::folder(file))?;
+    let folder = real(names::folder(file))?;
     if folder.starts_with(real(data)?) || directory::holds_data(&folder, data) {
         return Err(CopyError::InDataDirectory(file.to_owned()));
     }

@@ -12,16 +12,13 @@ use ledger::{
     Transfer, WalletId,
 };
 
-use crate::batch_record::{self, Part, RecordDamage};
+use crate::batch_record::{self, Decision, Part, RecordDamage};
 use crate::chain::Links;
 use crate::decide::{Decide, Found};
 use crate::desk::Desk;
 use crate::keys::{self, Recorded};
 use crate::look_ahead::{KeyAhead, OPERATIONS_AHEAD};
 use crate::rows;
-
-/// What became of a batch.
-pub(crate) type Decision = Result<Vec<Outcome>, BatchRefusal>;
 
 /// The operations of an open atomic batch that were decided anew, by the names that they bear: no row
 /// has them yet.

@@ -17,8 +17,10 @@ use ledger::{
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::batch::Decision;
 use crate::rows;
+
+/// What became of a batch.
+pub(crate) type Decision = Result<Vec<Outcome>, BatchRefusal>;
 
 /// A row of `batch` holds what nobody would have written.
 #[derive(Debug, thiserror::Error)]

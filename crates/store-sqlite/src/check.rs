@@ -30,9 +30,9 @@ use self::people::Wallets;
 use self::replay::Replay;
 use crate::chain::Links;
 use crate::connection::{connect_to_read, inspect_log_at_rest};
-use crate::copy::{Step, Watch};
 use crate::readers::{ReadError, within_one_state};
 use crate::receipts::{self, Spans};
+use crate::watch::{Step, Watch};
 use crate::{OpenError, directory, schema};
 
 /// Chunks that a reading thread may be ahead.

@@ -7,14 +7,14 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::chain::Links;
-use crate::copy::folder;
+use crate::names::{folder, itself, log_of};
 use crate::rewrite::rewrite;
 use crate::{OpenError, directory, log, rows, schema};
 
@@ -269,30 +269,10 @@ fn cut(file: &Path, bytes: u64) -> io::Result<()> {
     if file.metadata()?.len() > bytes { file.set_len(bytes) } else { Ok(()) }
 }
 
-/// The endings of the files that SQLite may keep beside a data file. One that is left over from another
-/// data file would be read as if it belonged to this one.
-pub(crate) const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
-
-/// The log of a data file, wherever SQLite keeps it.
-pub(crate) fn log_of(file: &Path) -> PathBuf {
-    beside(&itself(file), "-wal")
-}
-
-/// The data file itself, where its name is a link to it: SQLite keeps what is beside it there, and not beside the link.
-fn itself(file: &Path) -> PathBuf {
-    file.canonicalize().unwrap_or_else(|_| file.to_owned())
-}
-
-/// A file that SQLite keeps beside a data file, by its ending.
-pub(crate) fn beside(file: &Path, ending: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::beside;
 
     /// Where the index of the log says how long the log is, in two copies.
     const HEAD_BYTES: usize = 96;
@@ -311,7 +291,7 @@ mod tests {
 
     /// A data file with a row, and a program that stays with it, such as a backup: it keeps the index of the log
     /// alive, and the log from being emptied.
-    fn with_a_reader() -> (tempfile::TempDir, PathBuf, Connection) {
+    fn with_a_reader() -> (tempfile::TempDir, std::path::PathBuf, Connection) {
         let dir = tempfile::TempDir::new().unwrap();
         let file = dir.path().join("db");
         File::create(&file).unwrap();

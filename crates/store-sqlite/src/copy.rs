@@ -14,7 +14,9 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::check::{CheckError, check_file};
-use crate::connection::{connect_to_read, log_of};
+use crate::connection::connect_to_read;
+use crate::names::{folder, log_of};
+use crate::watch::{Step, Watch};
 use crate::{OpenError, directory, schema};
 
 /// Pages copied between two looks at the log and at whether the copy is still wanted.
@@ -22,48 +24,6 @@ const PAGES_A_STEP: i32 = 1_024;
 
 /// SQLite's instructions between two questions whether a check is still wanted.
 const INSTRUCTIONS_A_QUESTION: i32 = 100_000;
-
-/// Whoever waits for a copy: is told how far it is, and may stop it.
-pub trait Watch: Send + Sync {
-    /// It has come so far. Called often, on the thread that copies: must be quick.
-    fn step(&self, step: Step);
-    /// Whether it is no longer wanted. Then it ends soon and leaves nothing behind.
-    fn is_cancelled(&self) -> bool;
-}
-
-/// What is being done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Copying the file.
-    Copying {
-        /// What is copied, in bytes.
-        done_bytes: u64,
-        /// The whole file, in bytes.
-        total_bytes: u64,
-    },
-    /// Checking the copy.
-    Checking,
-    /// Checking the operations, one after another.
-    Replaying {
-        /// How many are checked.
-        done_operations: u64,
-        /// How many there are.
-        total_operations: u64,
-    },
-    /// Making the copy durable.
-    Syncing,
-}
-
-/// Nobody watches, and nobody stops it.
-pub struct Unwatched;
-
-impl Watch for Unwatched {
-    fn step(&self, _: Step) {}
-
-    fn is_cancelled(&self) -> bool {
-        false
-    }
-}
 
 /// What a data file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -353,15 +313,6 @@ pub(crate) fn sync(file: &Path, watch: &dyn Watch) -> Result<u64, CopyError> {
     let open = File::open(file).map_err(CopyError::io(file))?;
     open.sync_all().map_err(CopyError::io(file))?;
     open.metadata().map(|it| it.len()).map_err(CopyError::io(file))
-}
-
-/// The directory that a file is in.
-#[must_use]
-pub fn folder(file: &Path) -> &Path {
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
 }
 
 fn page_bytes(connection: &Connection) -> rusqlite::Result<u64> {

@@ -8,7 +8,7 @@ use ledger::{
     Transfer, WalletId,
 };
 
-use crate::batch::Decision;
+use crate::batch_record::Decision;
 use crate::keys::Recorded;
 use crate::look_ahead::{KeyAhead, OPERATIONS_AHEAD};
 use crate::state::{Put, State};

@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::OpenError;
-use crate::connection::{BESIDE, beside, log_of};
-use crate::copy::folder;
+use crate::names::{BESIDE, beside, folder, log_of};
 
 /// A data directory that is this process's alone, until it is dropped.
 pub(crate) struct Directory {

@@ -31,6 +31,8 @@ mod key_mark;
 mod keys;
 mod log;
 mod look_ahead;
+mod names;
+mod open_error;
 mod opening;
 mod people;
 #[cfg(feature = "planted-faults")]
@@ -50,15 +52,19 @@ mod swept;
 mod threads;
 #[cfg(test)]
 mod under_way;
+mod watch;
 mod work;
 mod writer;
 
 pub use backup::{Backup, backup};
 pub use check::{Check, CheckError, Checked, Finding, Place, check, checkpoint};
 pub use checkpoint::COPIES_A_CHECKPOINT;
-pub use copy::{Contents, CopyError, Done, Step, Unwatched, Watch, folder};
+pub use copy::{Contents, CopyError, Done};
 pub use directory::{has_file as has_data_file, holds_data};
 pub use export::{Export, ExportError};
-pub use opening::{Deliver, Observer, OpenError, Options, Recovered, Unobserved, deliver_here};
+pub use names::folder;
+pub use open_error::OpenError;
+pub use opening::{Deliver, Observer, Options, Recovered, Unobserved, deliver_here};
 pub use restore::{Restore, restore};
 pub use store::SqliteStore;
+pub use watch::{Step, Unwatched, Watch};

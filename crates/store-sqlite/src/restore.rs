@@ -6,14 +6,17 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
+
+use ledger::Timestamp;
 
 use crate::backup::Partial;
-use crate::connection::{BESIDE, beside, inspect_log_of};
-use crate::copy::{self, Contents, CopyError, Done, Watch};
+use crate::connection::inspect_log_of;
+use crate::copy::{self, Contents, CopyError, Done};
 use crate::directory::{self, Directory};
+use crate::names::{self, BESIDE, beside};
 use crate::schema;
-use crate::writer::now;
+use crate::watch::Watch;
 
 /// What to restore, and where to.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +88,7 @@ fn refuse_left_over(file: &Path) -> Result<(), CopyError> {
     if let Some(found) = found {
         return Err(CopyError::HasData(found));
     }
-    let folder = copy::folder(file);
+    let folder = names::folder(file);
     for entry in fs::read_dir(folder).map_err(CopyError::io(folder))? {
         let entry = entry.map_err(CopyError::io(folder))?;
         if entry.file_name().as_encoded_bytes().starts_with(b"keys-") {
@@ -100,7 +103,8 @@ fn refuse_left_over(file: &Path) -> Result<(), CopyError> {
 fn adapt(file: &Path, keep_sessions: bool) -> Result<(), CopyError> {
     let mut connection = copy::connect_to_copy(file)?;
     connection.execute_batch("PRAGMA journal_mode = OFF")?;
-    schema::migrate(&mut connection, None, now().micros())?;
+    let now = Timestamp::from(SystemTime::now());
+    schema::migrate(&mut connection, None, now.micros())?;
     if !keep_sessions {
         connection.execute("DELETE FROM session", ())?;
     }

@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::connection::beside;
+use crate::names::beside;
 
 /// Where the index of the log, which programs share that have the file open, tells how many of its frames are in the
 /// data file: a number in the machine's own order, as SQLite's description of its files has it.

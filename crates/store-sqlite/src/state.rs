@@ -9,8 +9,7 @@ use ledger::{
     Submission, Timestamp, Transfer,
 };
 
-use crate::batch::Decision;
-use crate::batch_record::NewRecord;
+use crate::batch_record::{Decision, NewRecord};
 use crate::chain::Links;
 use crate::hasher::{Hashed, Hasher, Row};
 use crate::keys::{Keys, KeysMark};

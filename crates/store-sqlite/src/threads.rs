@@ -13,12 +13,12 @@ use ledger::LedgerError;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
+use crate::OpenError;
 use crate::background;
 use crate::checkpoint::{Bell, Checkpoints};
 use crate::connection::{connect_to_read, connect_to_write};
 use crate::directory::Directory;
 use crate::keys::keeper::Keeper;
-use crate::opening::OpenError;
 use crate::queue::Queue;
 use crate::readers::{READERS, Readers};
 use crate::work::Work;
