@@ -6,9 +6,10 @@
 use ledger::{Book, Chain, OperationId, Timestamp, Transfer, WalletId, WalletKind, WalletState};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::chain::{Links, Verifier};
-use crate::heads::Heads;
-use crate::{OpenError, chain, rows, swept};
+use crate::file::chain::{Links, Verifier};
+use crate::file::open_error::OpenError;
+use crate::file::{chain, rows, swept};
+use crate::read::heads::Heads;
 
 /// What a start found.
 pub(crate) struct State {

@@ -14,32 +14,33 @@ use ledger::{
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use crate::chain::Links;
-use crate::checkpoint::Bell;
-use crate::connection::{connect_to_read, connect_to_write};
-use crate::decider::Decider;
-use crate::directory::Directory;
-use crate::forgetting::{self, Ended, Key, Slice};
-use crate::gate::Gate;
-use crate::hasher::Hasher;
-use crate::heads::Heads;
+use crate::file::chain::Links;
+use crate::file::connection::{connect_to_read, connect_to_write};
+use crate::file::directory::Directory;
+use crate::file::forgetting::{self, Ended, Key, Slice};
+use crate::file::open_error::OpenError;
+use crate::file::people::PeopleWrite;
+use crate::file::{connection, directory, people, schema};
 use crate::keys::Keys;
 use crate::keys::keeper::Keeper;
 use crate::keys::shelf::{Horizon, Shelf};
-use crate::open_error::OpenError;
 use crate::opening::{Options, Recovered};
-use crate::people::PeopleWrite;
 use crate::queue::{Queue, Refused};
-use crate::readers::{ReadError, Readers, statement};
-use crate::receipts::{self, Spans};
-use crate::state::State;
-use crate::sweep::Sweep;
+use crate::read::heads::Heads;
+use crate::read::readers::{ReadError, Readers, statement};
+use crate::read::receipts::{self, Spans};
+use crate::recovery;
 use crate::threads::{Halt, Tasks, Threads};
-use crate::work::{Reply, Work};
+use crate::write::checkpoint::Bell;
+use crate::write::decider::Decider;
+use crate::write::gate::Gate;
+use crate::write::hasher::Hasher;
+use crate::write::state::State;
+use crate::write::sweep::Sweep;
+use crate::write::work::{Reply, Work};
 #[cfg(test)]
-use crate::writer::Failure;
-use crate::writer::{Writer, now};
-use crate::{connection, directory, people, recovery, schema};
+use crate::write::writer::Failure;
+use crate::write::writer::{Writer, now};
 
 /// The embedded engine. Clones share it.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Owns the engine's threads: starting them, waiting for their end, and the halt of the engine when one of them
 //! fails.
 //!
-//! Never: what a thread does, or the [decider](crate::decider), which is the writer's own. Bounds: one writer, one for
+//! Never: what a thread does, or the [decider](crate::write::decider), which is the writer's own. Bounds: one writer, one for
 //! checkpoints, one for the keys' files, and [`READERS`].
 
 use std::fs::File;
@@ -13,16 +13,16 @@ use ledger::LedgerError;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use crate::OpenError;
 use crate::background;
-use crate::checkpoint::{Bell, Checkpoints};
-use crate::connection::{connect_to_read, connect_to_write};
-use crate::directory::Directory;
+use crate::file::connection::{connect_to_read, connect_to_write};
+use crate::file::directory::Directory;
+use crate::file::open_error::OpenError;
 use crate::keys::keeper::Keeper;
 use crate::queue::Queue;
-use crate::readers::{READERS, Readers};
-use crate::work::Work;
-use crate::writer::Writer;
+use crate::read::readers::{READERS, Readers};
+use crate::write::checkpoint::{Bell, Checkpoints};
+use crate::write::work::Work;
+use crate::write::writer::Writer;
 
 /// Stops the engine for good, and says why. Clones are of the same engine.
 #[derive(Clone)]

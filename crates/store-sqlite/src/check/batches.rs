@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::CheckError;
 use super::findings::{Findings, Place};
 use super::people::or_damage;
-use crate::batch_record::{self, Part};
+use crate::file::batch_record::{self, Part};
 
 /// Checks both rows of every batch: the one with its key, and the one with what became of it.
 pub(super) fn check(connection: &Connection, findings: &mut Findings) -> Result<(), CheckError> {

@@ -12,9 +12,9 @@ use rusqlite::{Connection, ErrorCode, Row};
 
 use super::findings::{Findings, Place};
 use super::{CheckError, external_ids};
-use crate::chain::{self, ChainDamage, Links};
-use crate::readers::within_one_state;
-use crate::rows;
+use crate::file::chain::{self, ChainDamage, Links};
+use crate::file::rows;
+use crate::read::readers::within_one_state;
 
 /// How many operations a chunk has: whole blocks.
 pub(super) const CHUNK_OPERATIONS: u64 = 32 * BLOCK_OPERATIONS;

@@ -13,7 +13,7 @@ use super::findings::Place;
 use super::people::or_damage;
 use super::replay::Replay;
 use super::{CheckError, Start};
-use crate::chain::Links;
+use crate::file::chain::Links;
 
 /// Entries of the index that are read at once.
 const ENTRIES_MAX: i64 = 8_192;

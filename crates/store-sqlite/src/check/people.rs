@@ -8,8 +8,8 @@ use rusqlite::Connection;
 use super::CheckError;
 use super::chunks::is_damage;
 use super::findings::{Findings, Place};
-use crate::rows;
-use crate::swept::{self, Kept};
+use crate::file::rows;
+use crate::file::swept::{self, Kept};
 
 /// Rows of users and refusals that are read at once.
 const ROWS_MAX: u64 = 8_192;

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::CheckError;
 use super::findings::{Findings, Place};
 use super::people::or_damage;
-use crate::schema;
+use crate::file::schema;
 
 /// SQLite checks these itself, with their indexes: rows against indexes, what must be unique, types. And with
 /// its own table the list of free pages, but not whether one of them is in use as well.

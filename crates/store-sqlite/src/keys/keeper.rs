@@ -222,7 +222,7 @@ mod tests {
     use super::super::shelf::{FILTERS_BYTES, Frozen, filter_bits_max};
     use super::super::table::Table;
     use super::*;
-    use crate::schema;
+    use crate::file::schema;
 
     const RUN_ENTRIES: u64 = 1_000;
 

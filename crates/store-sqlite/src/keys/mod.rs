@@ -31,10 +31,9 @@ use self::filter::Probe;
 use self::run::{Entry, Place, RowRef, RunError, Span};
 use self::shelf::{Frozen, Horizon, Shelf, ShelfError, View, set_aside_if_damaged};
 use self::table::Table;
-use crate::batch_record;
-use crate::chain::{self, Links};
-use crate::look_ahead::KeyAhead;
-use crate::rows::{self, KeptTransfer};
+use crate::file::batch_record;
+use crate::file::chain::{self, Links};
+use crate::file::rows::{self, KeptTransfer};
 
 /// A table of so many entries is frozen and becomes a run: what a start has to read again.
 const RECENT_ENTRIES_MAX: usize = if cfg!(test) { 1 << 6 } else { 1 << 17 };
@@ -44,6 +43,14 @@ const RECENT_OPERATIONS_MAX: u64 = 1 << 18;
 const RECENT_ENTRIES_LIMIT: usize = 8 * RECENT_ENTRIES_MAX;
 
 const RECENT_OPERATIONS_LIMIT: u64 = 8 * RECENT_OPERATIONS_MAX;
+
+/// What is known of an operation's key before it is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeyAhead {
+    pub(crate) mark: u64,
+    /// Whether a file may have it; false only if none has.
+    pub(crate) in_runs: bool,
+}
 
 /// What was decided under a key.
 pub(crate) enum Recorded {

@@ -20,7 +20,8 @@ use rustix::io::Errno;
 
 use super::run::{Place, Run, RunError, Span, Writer};
 use super::table::Table;
-use crate::{background, chain, directory, rows};
+use crate::background;
+use crate::file::{chain, directory, rows};
 
 /// The memory that filters are to take together, in bytes. Beyond 90 million keys all but the smallest and
 /// the largest files have fewer bits for each, beyond 120 million all, and are wrong more often.

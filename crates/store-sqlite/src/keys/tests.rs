@@ -3,7 +3,7 @@
 use ledger::Currency;
 
 use super::*;
-use crate::schema;
+use crate::file::schema;
 
 fn mark(number: u64) -> u64 {
     number.wrapping_mul(0x9e37_79b9_7f4a_7c15)

@@ -103,7 +103,7 @@ fn a_start_verifies_the_last_block_and_goes_on_with_it() {
 pub(crate) fn old_file(operations: u64) -> TempDir {
     let dir = TempDir::new().unwrap();
     let file = Connection::open(dir.path().join("kopeck.db")).unwrap();
-    file.execute_batch(include_str!("../../src/schema.sql")).unwrap();
+    file.execute_batch(include_str!("../../src/file/schema.sql")).unwrap();
     // The view is nearly the same in all versions.
     let engine = Engine::with_people(0);
     let select = "SELECT sql FROM sqlite_schema WHERE name = 'statement'";
