@@ -36,6 +36,7 @@ mod state;
 mod statement;
 mod telemetry;
 mod turns;
+mod unseen;
 mod unsupported;
 mod web;
 
