@@ -254,7 +254,9 @@ pub(crate) struct Serve {
     )]
     pub(crate) shutdown_seconds: Duration,
 
-    /// Operations that may wait for the ledger; more are refused with 503.
+    /// Operations that may wait for the ledger; more are refused with 503. Batches and imports together have half of
+    /// it, so that single requests find room; with fewer than 2048 an import may take all of it, as a single batch may
+    /// that is greater than half.
     #[arg(
         long,
         env = "KOPECK_QUEUE_OPERATIONS_MAX",
