@@ -419,8 +419,8 @@ fn parse_microseconds(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_days(text: &str) -> Result<Duration, String> {
-    // Some seconds: with less, who logs in is logged out before the next page.
-    const DAYS: std::ops::RangeInclusive<f64> = 0.000_05..=36_500.0;
+    // A second at least: with less, who logs in is logged out at once, and the cookie is kept for no time at all.
+    const DAYS: std::ops::RangeInclusive<f64> = 0.000_02..=36_500.0;
     let days = text.parse().ok().filter(|days| DAYS.contains(days));
     let days = days.ok_or(format!("must be a number from {} to {}", DAYS.start(), DAYS.end()))?;
     Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())
@@ -514,7 +514,7 @@ mod tests {
         check("--listen", "127.0.0.1", "such as 127.0.0.1:5000");
         check("--time-zone", "Moscow", "Europe/Moscow");
         check("--http-threads", "100000", "up to 512");
-        check("--session-idle-days", "1e-300", "from 0.00005 to 36500");
+        check("--session-idle-days", "1e-300", "from 0.00002 to 36500");
         for count in
             ["--connections-max", "--connections-per-address-max", "--queue-operations-max"]
         {
