@@ -11,7 +11,7 @@ use ledger::{NewUser, People, Role, User};
 
 use crate::auth::password::{Passwords, hash_now};
 use crate::auth::{Secret, check_password, parse_email};
-use crate::config::BankEnvironment;
+use crate::environment::BankEnvironment;
 
 /// The bank's e-mail address when BANK_EMAIL does not give one.
 const EMAIL_DEFAULT: &str = "bank@localhost";

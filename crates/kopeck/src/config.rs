@@ -3,22 +3,19 @@
 //! Never: a secret on the command line (others can read it there): the bank's come by environment
 //! only. Bounds: each option says its own in `--help`.
 
-use std::env::VarError;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::bail;
 use chrono_tz::Tz;
-use clap::error::{ContextKind, ContextValue};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::{IpNet, Ipv4Net};
 use ledger::Currency;
 
-use crate::auth::Secret;
 use crate::auth::throttle::Rate;
 use crate::bench;
 use crate::commands::{backup, check, checkpoint, export, restore, verify_receipt};
+use crate::environment;
 use crate::http_threads;
 
 const AFTER_HELP: &str = "\
@@ -40,30 +37,15 @@ pub(crate) struct Cli {
 impl Cli {
     /// What the command line and the environment say; ends the process where that is nothing.
     pub(crate) fn read() -> Self {
-        Self::try_parse().unwrap_or_else(|error| {
-            if let Some(variable) = variable_of(&error) {
+        let matches = environment::without_empty(Self::command()).try_get_matches();
+        matches.and_then(|matches| Self::from_arg_matches(&matches)).unwrap_or_else(|error| {
+            if let Some(variable) = environment::variable_of(&error, Self::command()) {
                 // Else only an option is named, which nobody wrote.
                 crate::complain(format_args!("kopeck: the environment has {variable}"));
             }
             error.exit()
         })
     }
-}
-
-/// The variable that has the value which an error is about.
-fn variable_of(error: &clap::Error) -> Option<String> {
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let (option, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
-    let mut command = Cli::command();
-    // An option is written out only then.
-    command.build();
-    let about = command.get_arguments().find(|argument| argument.to_string() == option)?;
-    let name = about.get_env()?.to_str()?;
-    let set = std::env::var(name).ok()?;
-    set.split(',').any(|part| part == value).then(|| format!("{name}={set}"))
 }
 
 /// What can be done.
@@ -272,7 +254,9 @@ pub(crate) struct Serve {
     )]
     pub(crate) shutdown_seconds: Duration,
 
-    /// Operations that may wait for the ledger; more are refused with 503.
+    /// Operations that may wait for the ledger; more are refused with 503. Batches and imports together have half of
+    /// it, so that single requests find room; with fewer than 2048 an import may take all of it, as a single batch may
+    /// that is greater than half.
     #[arg(
         long,
         env = "KOPECK_QUEUE_OPERATIONS_MAX",
@@ -371,28 +355,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// The bank's credentials, as the environment gives them.
-#[derive(Debug)]
-pub(crate) struct BankEnvironment {
-    /// BANK_EMAIL.
-    pub(crate) email: Option<String>,
-    /// BANK_PASS.
-    pub(crate) password: Option<Secret>,
-}
-
-impl BankEnvironment {
-    /// Reads the environment. What is set to nothing is not set; what is set to something else than text is not
-    /// passed over, for a password would be made in its place.
-    pub(crate) fn read() -> anyhow::Result<Self> {
-        let set = |name| match std::env::var(name) {
-            Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
-            Err(VarError::NotPresent) => Ok(None),
-            Err(VarError::NotUnicode(_)) => bail!("{name} is not UTF-8"),
-        };
-        Ok(Self { email: set("BANK_EMAIL")?, password: set("BANK_PASS")?.map(Secret::new) })
-    }
-}
-
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:5000".to_owned())
 }
@@ -457,11 +419,10 @@ fn parse_microseconds(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_days(text: &str) -> Result<Duration, String> {
-    const DAYS_MAX: f64 = 36_500.0;
-    let days = text.parse::<f64>().map_err(|error| error.to_string())?;
-    if !(days > 0.0 && days <= DAYS_MAX) {
-        return Err(format!("must be more than zero and at most {DAYS_MAX}"));
-    }
+    // A second at least: with less, who logs in is logged out at once, and the cookie is kept for no time at all.
+    const DAYS: std::ops::RangeInclusive<f64> = 0.000_02..=36_500.0;
+    let days = text.parse().ok().filter(|days| DAYS.contains(days));
+    let days = days.ok_or(format!("must be a number from {} to {}", DAYS.start(), DAYS.end()))?;
     Duration::try_from_secs_f64(days * 86_400.0).map_err(|error| error.to_string())
 }
 
@@ -525,7 +486,10 @@ mod tests {
         for bad in ["", "23", "0", "-1", "24.5", "100000", "1e3"] {
             assert!(parse_key_window(bad).is_err(), "{bad}");
         }
-        assert!(parse_days("1e300").is_err() && parse_days("NaN").is_err());
+        assert_eq!(parse_days("0.5"), Ok(Duration::from_secs(43_200)));
+        for bad in ["", "0", "-1", "1e-300", "0.00001", "36501", "1e300", "NaN", "inf"] {
+            assert!(parse_days(bad).is_err(), "{bad}");
+        }
         assert_eq!(parse_seconds("86400"), Ok(Duration::from_secs(86_400)));
         for bad in ["86401", "1e19", "1e300", "inf", "NaN", "0", "-1", ""] {
             assert!(parse_seconds(bad).is_err(), "{bad}");
@@ -550,6 +514,7 @@ mod tests {
         check("--listen", "127.0.0.1", "such as 127.0.0.1:5000");
         check("--time-zone", "Moscow", "Europe/Moscow");
         check("--http-threads", "100000", "up to 512");
+        check("--session-idle-days", "1e-300", "from 0.00002 to 36500");
         for count in
             ["--connections-max", "--connections-per-address-max", "--queue-operations-max"]
         {

@@ -17,6 +17,7 @@ mod clock;
 mod commands;
 mod config;
 mod edge;
+mod environment;
 mod extract;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
@@ -36,6 +37,7 @@ mod state;
 mod statement;
 mod telemetry;
 mod turns;
+mod unseen;
 mod unsupported;
 mod web;
 
@@ -52,9 +54,8 @@ use ledger::{Currency, LedgerError};
 use store_sqlite::{Observer, Options, Recovered, SqliteStore};
 use tokio::task::JoinHandle;
 
-use crate::config::{
-    Bank, BankEnvironment, Cli, Command, Directory, LogFormat, Place, Probe, Serve,
-};
+use crate::config::{Bank, Cli, Command, Directory, LogFormat, Place, Probe, Serve};
+use crate::environment::BankEnvironment;
 use crate::http_threads::HttpThreads;
 use crate::routes::Routes;
 use crate::state::AppState;

@@ -14,6 +14,7 @@ use ledger::{
 use crate::auth::Caller;
 use crate::busy_poll::BusyPoll;
 use crate::telemetry::Metrics;
+use crate::unseen::is_seen;
 
 /// How long an outcome is waited for. Longer, and nobody knows what became of it.
 const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -60,6 +61,11 @@ pub(crate) struct Order {
     pub(crate) details: Option<Details>,
     /// The payment provider's own id of a payment that is brought in.
     pub(crate) external_id: Option<ExternalId>,
+}
+
+/// What somebody wrote to go with an operation. Of which nothing can be seen is nothing, as white space is.
+pub(crate) fn parse_details(text: &str) -> Result<Option<Details>, Rejection> {
+    Ok(Details::parse(text)?.filter(|details| is_seen(details.as_str())))
 }
 
 /// Takes what callers ask for to the ledger, and counts the outcomes.

@@ -46,31 +46,32 @@ impl Period {
     pub(crate) fn parse(query: &str) -> Result<Self, Problem> {
         let mut period = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let malformed = |detail: &str| {
+            let malformed = |detail: String| {
                 let field: String = name.chars().take(100).collect();
-                Problem::new(Code::MalformedQuery).detail(detail.to_owned()).field(field)
+                Problem::new(Code::MalformedQuery).detail(detail).field(field)
             };
             let day = || {
                 let day = parse_day(&value);
-                day.ok_or_else(|| malformed("must be a day such as 2026-01-31, in UTC"))
+                let wanted = || format!("`{name}` must be a day such as 2026-01-31, in UTC");
+                day.ok_or_else(|| malformed(wanted()))
             };
             let again = match &*name {
                 "from" => period.from.replace(start_of(day()?)).is_some(),
                 "to" => {
                     let next = day()?.checked_add_days(Days::new(1));
-                    let next = next.ok_or_else(|| malformed("is too late"))?;
+                    let next = next.ok_or_else(|| malformed("`to` is too late".to_owned()))?;
                     period.before.replace(start_of(next)).is_some()
                 }
-                _ => return Err(malformed("there is no such query parameter")),
+                _ => return Err(malformed("there is no such query parameter".to_owned())),
             };
             if again {
-                return Err(malformed("stands there twice"));
+                return Err(malformed(format!("`{name}` stands there twice")));
             }
         }
         if let (Some(from), Some(before)) = (period.from, period.before)
             && from >= before
         {
-            let detail = "must not be before the day in `from`";
+            let detail = "`to` must not be before the day in `from`";
             return Err(Problem::new(Code::MalformedQuery).detail(detail).field("to"));
         }
         Ok(period)

@@ -44,10 +44,12 @@ impl Currency {
         usize::from(self.0.exponent().unwrap_or_default())
     }
 
-    /// The sign people write for it, such as `₽`.
+    /// The sign people write for it, such as `₽`; the code where no sign is known, as for UZS.
     #[must_use]
     pub fn symbol(self) -> String {
-        self.0.symbol().symbol
+        const ANY_CURRENCY: &str = "¤";
+        let symbol = self.0.symbol().symbol;
+        if symbol == ANY_CURRENCY { self.code().to_owned() } else { symbol }
     }
 }
 

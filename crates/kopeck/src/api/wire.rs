@@ -7,8 +7,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use ledger::{
-    Amount, Currency, Details, Entry, EntryKind, ExternalId, OperationKind, Rejection, Statement,
-    Transfer, Units, User,
+    Amount, Currency, Entry, EntryKind, ExternalId, OperationKind, Rejection, Statement, Transfer,
+    Units, User,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -20,7 +20,7 @@ use super::openapi::AmountText;
 use super::wallet_number::wallet_id;
 use crate::auth::Secret;
 use crate::clock;
-use crate::money::Order;
+use crate::money::{Order, parse_details};
 use crate::problem::Problem;
 
 /// Somebody who signs up.
@@ -159,7 +159,7 @@ pub(super) fn order(
     let amount = amount_text(amount)?;
     let wallet = wallet_id(to)?;
     let amount = Amount::parse(&amount, currency)?;
-    let details = details.map_or(Ok(None), Details::parse)?;
+    let details = details.map_or(Ok(None), parse_details)?;
     let external_id = external_id.map(ExternalId::parse).transpose();
     let external_id = external_id.map_err(|_| Rejection::ExternalIdMalformed)?;
     let to = wallet.ok_or(Rejection::WalletNotFound)?;

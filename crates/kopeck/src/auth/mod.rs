@@ -33,6 +33,8 @@ pub(crate) use token::SessionToken;
 use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, PasswordError, Passwords};
 use throttle::Throttle;
 
+use crate::unseen::is_seen;
+
 /// What somebody who signs up says.
 #[derive(Debug)]
 pub(crate) struct SignUp {
@@ -316,23 +318,11 @@ impl Auth {
 pub(crate) fn parse_name(text: &str) -> Result<String, AuthError> {
     let name = text.trim();
     let fits = name.chars().count() <= NAME_CHARS_MAX;
-    let is_seen = name.chars().any(|char| !char.is_whitespace() && !is_ignorable(char));
-    if fits && is_seen && !name.chars().any(char::is_control) {
+    if fits && is_seen(name) && !name.chars().any(char::is_control) {
         Ok(name.to_owned())
     } else {
         Err(AuthError::NameMalformed)
     }
-}
-
-/// Whether a character is not seen by itself: Unicode's `Default_Ignorable_Code_Point`, and the marks for
-/// annotations, hieroglyphs and shorthand. Within a name they have their use, as between emoji.
-fn is_ignorable(char: char) -> bool {
-    matches!(char,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-        | '\u{fff0}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// An e-mail address as it was written, and as it is compared.

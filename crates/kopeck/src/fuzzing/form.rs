@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use ledger::{DETAILS_CHARS_MAX, Details, ID_MAX, Rejection};
 
 use super::{currency, json};
+use crate::unseen::is_seen;
 use crate::web::account::{self, AccountInput};
 use crate::web::amount_field;
 use crate::web::language::Language;
@@ -65,8 +66,10 @@ fn money(typed: &MoneyInput, pairs: &[(String, String)], choice: u8) {
         Err("details_too_long")
     } else if kept.chars().any(char::is_control) {
         Err("details_malformed")
-    } else {
+    } else if is_seen(kept) {
         Ok(kept)
+    } else {
+        Ok("")
     };
     match money_forms::read(typed, visited, currency) {
         Ok(order) => {

@@ -20,6 +20,7 @@ use crate::api::wire::{DepositBody, LogInBody, MoneyRefused, SignUpBody, Transfe
 use crate::auth::{Secret, check_password, parse_email, parse_name};
 use crate::money::Order;
 use crate::problem::Problem;
+use crate::unseen::is_seen;
 
 const DEPOSIT: [&str; 4] = ["wallet_id", "amount", "details", "external_id"];
 const TRANSFER: [&str; 3] = ["wallet_id", "amount", "details"];
@@ -110,7 +111,7 @@ pub(super) fn naive_money(
             Some(details) if details.chars().any(char::is_control) => {
                 return Err(Rejection::DetailsMalformed);
             }
-            Some(details) if !details.is_empty() => Details::parse(&details)?,
+            Some(details) if is_seen(&details) => Details::parse(&details)?,
             _ => None,
         };
         let external_id = match external_id {

@@ -191,6 +191,10 @@ mod tests {
         check(0, ["₽0.00", "0,00_₽"]);
         check(-115_60, ["−₽115.60", "−115,60_₽"]);
         check(104_50, ["₽104.50", "104,50_₽"]);
+        // No sign of it is known.
+        let som = Currency::parse("UZS").unwrap();
+        let shown = BOTH.map(|language| visible(&amount(five, language, som)));
+        assert_eq!(shown, ["UZS_5.00", "5,00_UZS"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::extract::rejection::FormRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use ledger::{Currency, Details, Rejection, WalletId};
+use ledger::{Currency, Rejection, WalletId};
 
 use super::home::{self, HomeQuery};
 use super::language::Language;
@@ -20,7 +20,7 @@ use super::visit::Visit;
 use super::{account, amount_field, errors, form_key};
 use crate::auth::Caller;
 use crate::clock;
-use crate::money::{MoneyError, Order};
+use crate::money::{MoneyError, Order, parse_details};
 use crate::problem::Problem;
 use crate::state::AppState;
 
@@ -131,7 +131,7 @@ pub(crate) fn read(
             .map_err(|rejection| (Some("amount"), rejection.code())),
     };
     let details =
-        Details::parse(&typed.details).map_err(|rejection| (Some("details"), rejection.code()));
+        parse_details(&typed.details).map_err(|rejection| (Some("details"), rejection.code()));
     match (to, amount, details) {
         (Ok(to), Ok(amount), Ok(details)) => Ok(Order { to, amount, details, external_id: None }),
         (to, amount, details) => {

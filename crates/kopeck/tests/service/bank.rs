@@ -113,8 +113,8 @@ fn a_value_that_the_environment_has_is_said_to_be_there() {
     for (name, value, command) in [
         ("KOPECK_HTTP_THREADS", "many", "serve"),
         ("KOPECK_TRUSTED_PROXY", "10.0.0.1,", "check"),
-        ("KOPECK_LOG_FORMAT", "", "serve"),
-        ("KOPECK_LISTEN", "", "health"),
+        ("KOPECK_LOG_FORMAT", "xml", "serve"),
+        ("KOPECK_LISTEN", "localhost", "health"),
     ] {
         let mut refused = kopeck(home.path());
         let output = refused.arg(command).env(name, value).output().unwrap();
@@ -124,6 +124,26 @@ fn a_value_that_the_environment_has_is_said_to_be_there() {
     }
     let typed = kopeck(home.path()).args(["--http-threads", "many"]).output().unwrap();
     assert!(!String::from_utf8(typed.stderr).unwrap().contains("environment"));
+}
+
+/// As a `KOPECK_DATA=${DATA:-}` leaves it where there is no `DATA`.
+#[tokio::test]
+async fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let help = kopeck(tempfile::tempdir().unwrap().path()).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let names = help.match_indices("KOPECK_").map(|(at, _)| {
+        help[at..].split(|char: char| char != '_' && !char.is_ascii_uppercase()).next().unwrap()
+    });
+    // Its data would else be where the tests run.
+    let environment: Vec<_> =
+        names.filter(|name| *name != "KOPECK_DATA").map(|name| (name, "")).collect();
+    assert!(environment.len() > 20, "{help}");
+    let service = Service::start_in_environment(&environment);
+    assert!(service.greeting.contains("\"currency\":\"RUB\""), "{}", service.greeting);
+    let home = tempfile::tempdir().unwrap();
+    let checked = kopeck(home.path()).arg("check").env("KOPECK_DATA", "").output().unwrap();
+    let error = String::from_utf8(checked.stderr).unwrap();
+    assert!(error.contains("./data"), "{error}");
 }
 
 #[test]

@@ -481,6 +481,45 @@ async fn imports_wait_for_a_full_queue() {
     assert_eq!(boris.client.balance().await, "480.00");
 }
 
+/// However many imports wait, and however small the queue is.
+#[tokio::test(flavor = "multi_thread")]
+async fn imports_leave_half_of_the_queue_to_single_requests() {
+    let service = Service::start_with(&["--queue-operations-max", "4096"]);
+    let anna = service.sign_up_with("anna", "1000").await;
+    let boris = service.sign_up_with("boris", "2").await;
+    let shell = rusqlite::Connection::open(service.data().join("kopeck.db")).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let pay_one = |client: &Client| {
+        let client = client.clone();
+        tokio::spawn(async move { client.transfer(1, "1").await })
+    };
+    // The writer has this one, and waits; everything else is in the queue.
+    let first = pay_one(&boris.client);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut imports = Vec::new();
+    for _ in 0..2 {
+        let mut import = Import::begin(&anna.client).await;
+        import.send(pay(1, "0.01").repeat(3_000)).await;
+        import.end();
+        imports.push(import);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let metrics = service.client().get("/metrics").await.text;
+    let (_, waiting) = metrics.split_once("\nkopeck_queue_operations ").unwrap();
+    let waiting: u64 = waiting.lines().next().unwrap().parse().unwrap();
+    assert!((1..=2_048).contains(&waiting), "{waiting} of imports wait");
+    let second = pay_one(&boris.client);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    shell.execute_batch("ROLLBACK").unwrap();
+    first.await.unwrap().expect_ok();
+    second.await.unwrap().expect_ok();
+    for mut import in imports {
+        for index in 0..3_000 {
+            import.expect(index, "OK", None).await;
+        }
+    }
+}
+
 /// Nobody was refused anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_that_wait_for_a_full_queue_are_not_counted_as_refused() {

@@ -89,9 +89,15 @@ async fn rules_refuse_with_their_codes() {
     let answer = anna.client.post("/api/wallet_to_wallet", &control).await;
     answer.expect_problem(422, "details_malformed");
     assert_eq!(anna.client.balance().await, "5.00");
+    // Nobody would see that there is a note.
+    let unseen = json!({"wallet_id": boris.wallet, "amount": 1, "details": "\u{200b} \u{feff}"});
+    anna.client.post("/api/wallet_to_wallet", &unseen).await.expect_ok();
+    let newest = boris.client.get("/api/wallet").await.expect_ok().body["operations"][0].clone();
+    assert!(newest["details"].is_null(), "{newest}");
+    bank.deposit(anna.wallet, "1").await.expect_ok();
     let noted = json!({"wallet_id": boris.wallet, "amount": 5, "details": "я".repeat(200)});
     anna.client.post("/api/wallet_to_wallet", &noted).await.expect_ok();
-    assert_eq!(boris.client.balance().await, "5.00");
+    assert_eq!(boris.client.balance().await, "6.00");
 }
 
 #[tokio::test]

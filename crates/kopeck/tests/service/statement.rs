@@ -160,9 +160,15 @@ async fn a_period_is_told_in_days() {
     assert_eq!(count("from=9999-01-01").await, 0);
     let client = &anna.client;
     let bad = client.get("/api/statement.csv?from=yesterday").await;
-    assert_eq!(bad.expect_problem(400, "malformed_query").body["field"], "from");
+    let bad = bad.expect_problem(400, "malformed_query").body;
+    assert_eq!(bad["field"], "from");
+    assert_eq!(bad["detail"], "`from` must be a day such as 2026-01-31, in UTC");
     let bad = client.get("/api/statement.jsonl?from=2026-01-02&to=2026-01-01").await;
-    assert_eq!(bad.expect_problem(400, "malformed_query").body["field"], "to");
+    let bad = bad.expect_problem(400, "malformed_query").body;
+    assert_eq!(
+        (&bad["field"], bad["detail"].as_str().unwrap().starts_with("`to` ")),
+        (&json!("to"), true)
+    );
     client.get("/api/statement.jsonl?cursor=1").await.expect_problem(400, "malformed_query");
 }
 

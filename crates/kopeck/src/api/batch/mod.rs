@@ -22,7 +22,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
-use ledger::{BatchOutcome, IdempotencyKey, LedgerError, SUBMISSIONS_MAX, UserId};
+use ledger::{BatchOutcome, IdempotencyKey, LedgerError, UserId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
@@ -74,9 +74,10 @@ pub(crate) struct Batches {
 }
 
 impl Batches {
-    /// Of the queue they have half, or room for one whole batch if that is more.
+    /// Of the queue they have half, or room for one chunk of an import if that is more. A whole batch that is larger
+    /// has all of it to itself.
     pub(crate) fn new(config: &Serve) -> Self {
-        let half = (config.queue_operations_max / 2).max(SUBMISSIONS_MAX);
+        let half = (config.queue_operations_max / 2).max(stream::CHUNK_OPERATIONS_MAX);
         let room_operations = half.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
         Self {
             incoming: Incoming::new(

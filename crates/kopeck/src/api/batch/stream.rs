@@ -27,7 +27,7 @@ use crate::statement::JSON_LINES;
 use crate::turns::Turn;
 
 /// Operations that are handed in at once, at most.
-const CHUNK_OPERATIONS_MAX: usize = 1_024;
+pub(super) const CHUNK_OPERATIONS_MAX: usize = 1_024;
 
 /// While a chunk is in flight, the next waits for it, or until so much of it has come: a client that sends
 /// line by line would else have a commit for every few lines.

@@ -134,6 +134,11 @@ async fn strangers_see_the_doors(browser: &Browser, words: Words) {
     browser.open("/docs/").await;
     browser.find(".information-container").await;
     browser.inspect("docs").await;
+    let script = "return [...document.querySelectorAll('.renderedMarkdown code')].map(code => \
+                  code.getBoundingClientRect().height - code.getClientRects().length * 20)";
+    let over = browser.client.execute(script, vec![]).await.unwrap();
+    let over: Vec<f64> = serde_json::from_value(over).unwrap();
+    assert!(!over.is_empty() && over.iter().all(|over| *over < 0.0), "on other lines: {over:?}");
 }
 
 async fn sign_up(browser: &Browser, words: Words) {
