@@ -11,18 +11,17 @@ use clap::{Arg, Command};
 
 use crate::auth::Secret;
 
-/// The command, which takes a variable that is set to nothing for one that is not set, as a `${NAME:-}` makes it.
+/// The command, which takes a variable that is set to nothing for one that is not set, as a `${NAME:-}` makes it; but
+/// where the data are is not guessed: an image may say another place than the default, and a new book would be begun.
 pub(crate) fn without_empty(command: Command) -> Command {
-    let is_empty = |argument: &Arg| {
+    let counts = |argument: &Arg| {
         let set = argument.get_env().and_then(std::env::var_os);
-        set.is_some_and(|value| value.is_empty())
+        argument.get_id() == "data" || set.is_none_or(|value| !value.is_empty())
     };
-    let command =
-        command.mut_args(
-            |argument| {
-                if is_empty(&argument) { argument.env(None::<&str>) } else { argument }
-            },
-        );
+    let command = command.mut_args(|argument| match counts(&argument) {
+        true => argument,
+        false => argument.env(None::<&str>),
+    });
     command.mut_subcommands(without_empty)
 }
 

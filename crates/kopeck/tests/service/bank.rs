@@ -126,7 +126,7 @@ fn a_value_that_the_environment_has_is_said_to_be_there() {
     assert!(!String::from_utf8(typed.stderr).unwrap().contains("environment"));
 }
 
-/// As a `KOPECK_DATA=${DATA:-}` leaves it where there is no `DATA`.
+/// As a `KOPECK_LOG=${LOG:-}` leaves it where there is no `LOG`.
 #[tokio::test]
 async fn a_variable_that_is_set_to_nothing_is_not_set() {
     let help = kopeck(tempfile::tempdir().unwrap().path()).arg("--help").output().unwrap();
@@ -134,16 +134,19 @@ async fn a_variable_that_is_set_to_nothing_is_not_set() {
     let names = help.match_indices("KOPECK_").map(|(at, _)| {
         help[at..].split(|char: char| char != '_' && !char.is_ascii_uppercase()).next().unwrap()
     });
-    // Its data would else be where the tests run.
     let environment: Vec<_> =
         names.filter(|name| *name != "KOPECK_DATA").map(|name| (name, "")).collect();
     assert!(environment.len() > 20, "{help}");
     let service = Service::start_in_environment(&environment);
     assert!(service.greeting.contains("\"currency\":\"RUB\""), "{}", service.greeting);
+    // A new book is not begun in another place than the one that somebody wanted to name.
     let home = tempfile::tempdir().unwrap();
-    let checked = kopeck(home.path()).arg("check").env("KOPECK_DATA", "").output().unwrap();
-    let error = String::from_utf8(checked.stderr).unwrap();
-    assert!(error.contains("./data"), "{error}");
+    for command in ["serve", "check"] {
+        let refused = kopeck(home.path()).arg(command).env("KOPECK_DATA", "").output().unwrap();
+        let error = String::from_utf8(refused.stderr).unwrap();
+        assert!(refused.status.code() == Some(2) && error.contains("--data"), "{error}");
+    }
+    assert!(std::fs::read_dir(home.path()).unwrap().next().is_none());
 }
 
 #[test]
