@@ -187,6 +187,18 @@ pub enum OpenError {
         /// What the file has without it: its newest operation, or its last page.
         what: String,
     },
+    /// The log goes on from a newer copy of the data file.
+    #[error(
+        "{log} is the log of a newer copy of the data file than the one beside it, which lacks page {page}: read together \
+         they would be a book that lacks what came in between. Put the log's own data file back, or move all that is in \
+         the data directory away and `kopeck restore` a backup"
+    )]
+    FileOlder {
+        /// The log.
+        log: PathBuf,
+        /// The first page that is in neither.
+        page: u32,
+    },
     /// The chain over the book is broken.
     #[error("the data file is damaged: {0}")]
     ChainBroken(String),
