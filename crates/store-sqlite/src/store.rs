@@ -274,6 +274,11 @@ impl SqliteStore {
         let _ = self.inner.queue.push(1, Work::AtCommit(Box::new(move || meets(halt))));
     }
 
+    /// Whoever decides panics.
+    pub(crate) fn panic(&self) {
+        let _ = self.inner.queue.push(1, Work::Panic);
+    }
+
     /// The writer stands still until the sender is dropped.
     pub(crate) fn hold(&self) -> std::sync::mpsc::Sender<()> {
         let (hold, release) = std::sync::mpsc::channel();
