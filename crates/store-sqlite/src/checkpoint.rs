@@ -18,6 +18,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::Observer;
 use crate::gate::Gate;
+use crate::opening::told;
 
 /// The log is to start again when it has this many pages.
 const PAGES_DUE: i64 = 4_096;
@@ -167,7 +168,7 @@ impl Checkpoints {
                 }
                 Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
                 // After a failed fsync nobody knows what of the data file is on the disk.
-                Err(error) => return Err(format!("checkpoint: {error}")),
+                Err(error) => return Err(format!("checkpoint: {}", told(&error))),
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::{Currency, Damage, LedgerError, Timestamp};
+use rusqlite::ErrorCode;
 
 use crate::chain::ChainDamage;
 
@@ -206,8 +207,19 @@ pub enum OpenError {
     #[error("{0}")]
     Keys(String),
     /// SQLite failed.
-    #[error("the data file cannot be read: {0}")]
+    #[error("the data file cannot be read: {}", told(.0))]
     Sqlite(rusqlite::Error),
+}
+
+/// What SQLite says of a failure, and what it does not say: a page that the disk cannot read (EIO) is to it one that is
+/// malformed.
+pub(crate) fn told(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => {
+            format!("{error}, or the disk cannot read it, which the system's log would say")
+        }
+        _ => error.to_string(),
+    }
 }
 
 // Not as the error's source: the text has all of it, and would say it twice.

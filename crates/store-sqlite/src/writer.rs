@@ -20,6 +20,7 @@ use crate::desk::{Desk, insert};
 use crate::gate::Gate;
 use crate::hasher::Spares;
 use crate::heads::Heads;
+use crate::opening::told;
 use crate::queue::Queue;
 use crate::state::{Mark, State};
 use crate::sweep::Sweep;
@@ -45,7 +46,7 @@ impl From<rusqlite::Error> for Failure {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Refused(LedgerError::StorageFull),
             Some(ErrorCode::DatabaseBusy) => Self::Refused(LedgerError::DataFileLocked),
-            _ => Self::Unknown(error.to_string()),
+            _ => Self::Unknown(told(&error)),
         }
     }
 }
