@@ -98,6 +98,7 @@ impl SqliteStore {
         let window = schema::key_window(&connection, options.key_window)?;
         let keys = Keys::open(&options.dir, &connection, links, window)
             .map_err(|error| OpenError::Keys(error.to_string()))?;
+        schema::keep_key_window(&connection, window)?;
         let latest = recovery::latest(&connection)?;
         connection::empty_log(&connection, &file)?;
         directory.sync()?;
