@@ -165,7 +165,7 @@ async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
                 state.config.shutdown_seconds
             }
             reason = store.halted() => {
-                tracing::error!(reason, "the engine halted; the service stops and recovers when started again");
+                tracing::error!(reason, "the engine halted; the service stops. The next start recovers, or names what is damaged");
                 HALT_FLUSH
             }
         }

@@ -100,6 +100,7 @@ impl SqliteStore {
         let window = schema::key_window(&connection, options.key_window)?;
         let keys = Keys::open(&options.dir, &connection, links, window)
             .map_err(|error| OpenError::Keys(error.to_string()))?;
+        schema::keep_key_window(&connection, window)?;
         let latest = recovery::latest(&connection)?;
         connection::empty_log(&connection, &file)?;
         directory.sync()?;
@@ -274,6 +275,11 @@ impl SqliteStore {
     ) {
         let halt = self.inner.halt.clone();
         let _ = self.inner.queue.push(1, Work::AtCommit(Box::new(move || meets(halt))));
+    }
+
+    /// Whoever decides panics.
+    pub(crate) fn panic(&self) {
+        let _ = self.inner.queue.push(1, Work::Panic);
     }
 
     /// The writer stands still until the sender is dropped.

@@ -52,19 +52,26 @@ pub(crate) fn make_file(file: &Path) -> Result<(), OpenError> {
 }
 
 /// Refuses a log that lost acknowledged operations: SQLite would say nothing and go on without them. And one beside
-/// a file that keeps none, a backup that was put in the place of the log's own: SQLite would read it over that.
+/// a file that keeps none, a backup that was put in the place of the log's own: SQLite would read it over that. Or
+/// beside an older copy of its file: what is neither in that nor in the log would be missing without a word.
 /// If there is anything in it: how far the file goes without it.
 pub(crate) fn inspect_log(file: &Path) -> Result<Option<WithoutLog>, OpenError> {
     let log = log_of(file);
     let inspected = log::inspect(&log);
-    let frames = inspected
+    let taken = inspected
         .map_err(|error| OpenError::Unusable { path: log.clone(), error })?
         .map_err(|damage| OpenError::LogDamaged(damage.to_string()))?;
-    let is_anothers = frames > 0 && version_of(file).is_some_and(|it| it != VERSION_WITH_LOG);
-    if is_anothers {
+    if taken.frames == 0 {
+        return Ok(None);
+    }
+    if version_of(file).is_some_and(|it| it != VERSION_WITH_LOG) {
         return Err(OpenError::LogOfAnother(log));
     }
-    Ok((frames > 0).then(|| WithoutLog::of(file)))
+    let without_log = WithoutLog::of(file);
+    match without_log.pages.and_then(|pages| taken.lacks(pages)) {
+        Some(page) => Err(OpenError::FileOlder { log, page }),
+        None => Ok(Some(without_log)),
+    }
 }
 
 /// How far a data file goes without its log, as far as it can be read so: where a checkpoint was broken off, it may be
@@ -73,13 +80,13 @@ pub(crate) struct WithoutLog {
     /// Its newest operation; 0 where there is none.
     pub(crate) newest: Option<u64>,
     /// How many pages it says that it has. They never become fewer.
-    pages: Option<u64>,
+    pages: Option<u32>,
 }
 
 impl WithoutLog {
     /// Before the file is opened by this process: to close it once more would let go of SQLite's locks.
     fn of(file: &Path) -> Self {
-        let pages = head_at(file, PAGES_AT).map(|pages| u32::from_be_bytes(pages).into());
+        let pages = head_at(file, PAGES_AT).map(u32::from_be_bytes);
         Self { newest: newest_without_log(file), pages }
     }
 
@@ -95,7 +102,7 @@ impl WithoutLog {
         if let Some(operation) = self.newest.filter(|without| newest < *without) {
             return older(format!("operation {operation}"));
         }
-        let pages: u64 = with_log.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        let pages: u32 = with_log.pragma_query_value(None, "page_count", |row| row.get(0))?;
         match self.pages.filter(|there| *there > pages) {
             Some(page) => older(format!("page {page}")),
             None => Ok(()),

@@ -12,6 +12,7 @@
 //! one's: where a batch was refused because the disk was full, its frames are left behind the end. Or by a
 //! second end of a batch: the one that was being written has one, and what was refused has none.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -36,23 +37,48 @@ pub(crate) struct LogDamage {
     pub(crate) frame: u64,
 }
 
-/// Looks for acknowledged batches behind the first damage. How many frames SQLite will take: those up to the end of
-/// the last whole batch.
-pub(crate) fn inspect(log: &Path) -> io::Result<Result<u64, LogDamage>> {
+/// What SQLite will take of a log: the frames up to the end of the last whole batch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) frames: u64,
+    /// The pages that they are of, counted from 1.
+    pages: HashSet<u32>,
+    /// How many pages the data file has with them.
+    pages_in_all: u32,
+    page_bytes: u32,
+}
+
+impl Taken {
+    /// The first page that a data file of so many pages has neither by itself nor from the log, though it is to have
+    /// it with the log: whatever is added to a file is written into its log.
+    pub(crate) fn lacks(&self, pages: u32) -> Option<u32> {
+        // SQLite takes its locks at this byte, and leaves that page out.
+        let locks = 0x4000_0000 / self.page_bytes.max(1);
+        let mut added =
+            (pages..self.pages_in_all).filter(|before| *before != locks).map(|it| it + 1);
+        added.find(|page| !self.pages.contains(page))
+    }
+}
+
+/// Looks for acknowledged batches behind the first damage, and at what SQLite will take.
+pub(crate) fn inspect(log: &Path) -> io::Result<Result<Taken, LogDamage>> {
+    let mut taken = Taken::default();
     let file = match File::open(log) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(taken)),
         Err(error) => return Err(error),
     };
     let mut log = BufReader::with_capacity(1 << 20, file);
     let mut header = [0; HEADER_BYTES];
     // SQLite syncs the head before it writes a frame: where there is none yet, there is nothing behind it.
     if !fill(&mut log, &mut header)? || (header == [0; HEADER_BYTES] && is_blank(&mut log)?) {
-        return Ok(Ok(0));
+        return Ok(Ok(taken));
     }
     let Some(header) = Header::read(&header) else { return Ok(Err(LogDamage { frame: 0 })) };
     let mut frame = vec![0; FRAME_HEADER_BYTES + header.page_bytes];
-    let mut whole = 0;
+    taken.page_bytes = u32::try_from(header.page_bytes).unwrap_or(u32::MAX);
+    // The pages of the batch that is being read.
+    let mut pages = Vec::new();
     // The checksums that a frame goes on from: that of all before it; behind a damage, those of a whole
     // batch's last frame, as it says them, and as they are if it says them wrongly.
     let mut before = [Some(header.checksum), None];
@@ -62,7 +88,7 @@ pub(crate) fn inspect(log: &Path) -> io::Result<Result<u64, LogDamage>> {
     while fill(&mut log, &mut frame)? {
         number += 1;
         let Some((head, page)) = frame.split_at_checked(FRAME_HEADER_BYTES) else { break };
-        let [_, commit, salt_1, salt_2, sum_1, sum_2] = words(head);
+        let [page_number, commit, salt_1, salt_2, sum_1, sum_2] = words(head);
         let (is_end, told) = (commit != 0, [sum_1, sum_2]);
         if [salt_1, salt_2] != header.salts {
             // Left over from before the log began anew, as all are behind the end. Of the batch that
@@ -78,8 +104,10 @@ pub(crate) fn inspect(log: &Path) -> io::Result<Result<u64, LogDamage>> {
             Some(frame) if follows || ends_behind > 1 => return Ok(Err(LogDamage { frame })),
             None if follows => {
                 before = [Some(told), None];
+                pages.push(page_number);
                 if is_end {
-                    whole = number;
+                    (taken.frames, taken.pages_in_all) = (number, commit);
+                    taken.pages.extend(pages.drain(..));
                 }
             }
             _ => {
@@ -89,7 +117,7 @@ pub(crate) fn inspect(log: &Path) -> io::Result<Result<u64, LogDamage>> {
             }
         }
     }
-    Ok(Ok(whole))
+    Ok(Ok(taken))
 }
 
 /// Whether there was enough to fill the buffer.
@@ -195,7 +223,7 @@ mod tests {
     }
 
     fn frames(log: &Path) -> u64 {
-        inspect(log).unwrap().unwrap()
+        inspect(log).unwrap().unwrap().frames
     }
 
     #[test]
@@ -333,6 +361,36 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_added_to_a_file_is_in_its_log() {
+        let (dir, connection) = database();
+        let pages = |named: &str| -> u32 {
+            connection.pragma_query_value(None, named, |row| row.get(0)).unwrap()
+        };
+        let before = pages("page_count");
+        let rows =
+            "INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9)
+                    SELECT zeroblob(9000) FROM n";
+        connection.execute(rows, ()).unwrap();
+        // Those that become free are in it, too, and are used again.
+        connection.execute("DELETE FROM t WHERE rowid % 3 = 0", ()).unwrap();
+        connection.execute_batch("BEGIN; CREATE TABLE u (a); DROP TABLE u; COMMIT").unwrap();
+        let taken = inspect(&crashed(dir.path())).unwrap().unwrap();
+        assert!(pages("freelist_count") > 0 && pages("page_count") > before + 20);
+        assert_eq!((taken.lacks(before), taken.lacks(before - 1)), (None, None));
+        // A file that had one page more before has lost it, but for the one where the locks are.
+        let locks = 262_145;
+        let added = |first: u32, pages_in_all| Taken {
+            pages: (first..=pages_in_all).filter(|page| *page != locks).collect(),
+            pages_in_all,
+            frames: 1,
+            page_bytes: 4_096,
+        };
+        assert_eq!([6, 7, 8].map(|pages| added(8, 20).lacks(pages)), [Some(7), None, None]);
+        assert_eq!(added(locks - 3, locks + 3).lacks(locks - 4), None);
+        assert_eq!(added(locks - 3, locks + 3).lacks(locks - 5), Some(locks - 4));
+    }
+
+    #[test]
     fn every_log_that_was_cut_short_is_taken() {
         let (_dir, log) = log_of(3);
         let whole = std::fs::read(&log).unwrap();
@@ -341,6 +399,6 @@ mod tests {
             let taken = length.saturating_sub(HEADER_BYTES) / FRAME_BYTES;
             assert_eq!(frames(&log), taken as u64, "{length}");
         }
-        assert_eq!(inspect(Path::new("/nowhere/log")).unwrap(), Ok(0));
+        assert_eq!(inspect(Path::new("/nowhere/log")).unwrap(), Ok(Taken::default()));
     }
 }

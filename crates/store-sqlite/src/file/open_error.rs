@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use ledger::{Currency, Damage};
+use rusqlite::ErrorCode;
 
 use crate::file::chain::ChainDamage;
 
@@ -123,6 +124,18 @@ pub enum OpenError {
         /// What the file has without it: its newest operation, or its last page.
         what: String,
     },
+    /// The log goes on from a newer copy of the data file.
+    #[error(
+        "{log} is the log of a newer copy of the data file than the one beside it, which lacks page {page}: read together \
+         they would be a book that lacks what came in between. Put the log's own data file back, or move all that is in \
+         the data directory away and `kopeck restore` a backup"
+    )]
+    FileOlder {
+        /// The log.
+        log: PathBuf,
+        /// The first page that is in neither.
+        page: u32,
+    },
     /// The chain over the book is broken.
     #[error("the data file is damaged: {0}")]
     ChainBroken(String),
@@ -130,8 +143,19 @@ pub enum OpenError {
     #[error("{0}")]
     Keys(String),
     /// SQLite failed.
-    #[error("the data file cannot be read: {0}")]
+    #[error("the data file cannot be read: {}", told(.0))]
     Sqlite(rusqlite::Error),
+}
+
+/// What SQLite says of a failure, and what it does not say: a page that the disk cannot read (EIO) is to it one that is
+/// malformed.
+pub(crate) fn told(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => {
+            format!("{error}, or the disk cannot read it, which the system's log would say")
+        }
+        _ => error.to_string(),
+    }
 }
 
 // Not as the error's source: the text has all of it, and would say it twice.

@@ -87,23 +87,29 @@ pub(crate) fn currency(connection: &Connection) -> Result<Currency, OpenError> {
     code.and_then(|code| Currency::parse(&code).ok()).ok_or(OpenError::Incomplete)
 }
 
-/// How long keys are remembered: as asked, which is written down, or as it was before.
+/// How long keys are remembered: as asked, or as it was before.
 pub(crate) fn key_window(
     connection: &Connection,
     asked: Option<Duration>,
 ) -> Result<Duration, OpenError> {
-    let kept_us: u64 =
-        connection.query_row("SELECT key_window_us FROM ledger", (), |row| row.get(0))?;
-    let Some(asked) = asked else { return Ok(Duration::from_micros(kept_us)) };
-    let asked_us = i64::try_from(asked.as_micros()).unwrap_or(i64::MAX);
-    if asked_us.cast_unsigned() != kept_us {
-        match connection.execute("UPDATE ledger SET key_window_us = ?", [asked_us]) {
-            // It is written down another time: reads must go on.
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {}
-            written => drop(written?),
-        }
+    asked.map_or_else(|| Ok(Duration::from_micros(kept_window_us(connection)?)), Ok)
+}
+
+/// Writes down how long that is, for when nobody says so.
+pub(crate) fn keep_key_window(connection: &Connection, window: Duration) -> Result<(), OpenError> {
+    let window_us = i64::try_from(window.as_micros()).unwrap_or(i64::MAX);
+    if window_us.cast_unsigned() == kept_window_us(connection)? {
+        return Ok(());
     }
-    Ok(asked)
+    match connection.execute("UPDATE ledger SET key_window_us = ?", [window_us]) {
+        // It is written down another time: reads must go on.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(()),
+        written => Ok(written.map(drop)?),
+    }
+}
+
+fn kept_window_us(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT key_window_us FROM ledger", (), |row| row.get(0))
 }
 
 /// Version 1.

@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use crate::file::chain::Links;
+use crate::file::open_error::told;
 use crate::file::{people, rows};
 use crate::queue::{Queue, Refused};
 use crate::read::heads::Heads;
@@ -100,7 +101,7 @@ fn report(error: ReadError, alarm: &(dyn Fn(String) + Send + Sync)) -> LedgerErr
         ReadError::Ledger(error) => return error,
         ReadError::Damaged(damage) => damage,
         ReadError::Sqlite(error) => match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => error.to_string(),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => told(&error),
             // A disk that cannot be read is one that nobody should write to either.
             Some(ErrorCode::SystemIoFailure) => error.to_string(),
             // Not SQLite's error but a value that no book would have written.
@@ -239,9 +240,22 @@ mod tests {
     use rusqlite::ffi;
 
     use super::*;
+    use crate::file::open_error::OpenError;
 
     fn failed(code: i32) -> ReadError {
         ReadError::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
+    }
+
+    #[test]
+    fn what_sqlite_calls_malformed_may_be_a_disk_that_cannot_be_read() {
+        for (code, may_be) in [(ffi::SQLITE_CORRUPT, true), (ffi::SQLITE_IOERR_READ, false)] {
+            let by_reader = report(failed(code), &|_| {});
+            let ReadError::Sqlite(failed) = failed(code) else { unreachable!() };
+            let at_start = OpenError::from(failed).to_string();
+            for told in [by_reader.to_string(), at_start] {
+                assert_eq!(told.contains("or the disk cannot read it"), may_be, "{told}");
+            }
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode};
 
+use crate::file::open_error::told;
 use crate::opening::Observer;
 use crate::write::gate::Gate;
 
@@ -167,7 +168,7 @@ impl Checkpoints {
                 }
                 Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
                 // After a failed fsync nobody knows what of the data file is on the disk.
-                Err(error) => return Err(format!("checkpoint: {error}")),
+                Err(error) => return Err(format!("checkpoint: {}", told(&error))),
             }
         }
         Ok(())

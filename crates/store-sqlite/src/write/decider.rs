@@ -153,6 +153,10 @@ impl Drop for Decider {
 
 /// Whether the thread can do anything with it.
 pub(crate) fn suits(work: &Work) -> bool {
+    #[cfg(test)]
+    if matches!(work, Work::Panic) {
+        return true;
+    }
     matches!(work, Work::One(..) | Work::Submit(..) | Work::Batch(..))
 }
 
@@ -212,6 +216,8 @@ impl Aside<'_> {
                     decision => (decision.map(|_| ()), Work::Batch(batch, reply)),
                 }
             }
+            #[cfg(test)]
+            Work::Panic => panic!("planted"),
             other => (Ok(()), other),
         };
         self.begun = Some(Begun { work, outcomes });

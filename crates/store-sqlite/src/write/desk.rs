@@ -75,6 +75,8 @@ impl Desk<'_, '_> {
                 (None, Ok(()))
             }
             #[cfg(test)]
+            Work::Panic => panic!("planted"),
+            #[cfg(test)]
             Work::Hold(release) => {
                 let _ = release.recv();
                 (None, Ok(()))

@@ -169,6 +169,53 @@ fn a_batch_under_way_when_the_engine_halts_is_surely_not_done() {
     assert_eq!(recovered.operations, size as u64 - 1);
 }
 
+/// Whoever waited is told that nobody knows, and whoever comes later that nothing was done; the next start has all that
+/// was acknowledged and nothing of the rest, and takes that under the same keys.
+#[test]
+fn where_whoever_decides_panics_the_engine_halts_and_the_next_start_goes_on() {
+    let size = SUBMISSIONS_MAX;
+    let unknown = LedgerError::OutcomeUnknown("the writer has stopped".to_owned());
+    // The decider, on top of a batch under way or of none; and the writer, which has taken what comes behind it too.
+    let (by_decider, by_writer) =
+        ("the thread that decides has ended", "the writer thread panicked");
+    for (before, with_it, reason, behind_it) in [
+        (Some(large(0..size)), large(size..2 * size - 1), by_decider, &LedgerError::Closed),
+        (None, large(size..2 * size - 1), by_decider, &LedgerError::Closed),
+        (None, large(size..size + 1), by_writer, &unknown),
+    ] {
+        let (dir, store) = with_the_bank_and_a_person();
+        let hold = store.hold();
+        // It is a batch of its own.
+        while store.queue_depth() > 0 {
+            std::thread::yield_now();
+        }
+        let before = before.map(|list| (store.submit(list.clone()), list));
+        let lost = store.submit(with_it.clone());
+        store.panic();
+        let behind = store.submit(vec![deposit()]);
+        drop(hold);
+        let done = before.map(|(answer, list)| {
+            assert_eq!(first_of(&wait(answer).unwrap()), Some(1));
+            list
+        });
+        assert_eq!((wait(lost).as_ref(), wait(behind).as_ref()), (Err(&unknown), Err(behind_it)));
+        assert_eq!(wait(store.halted()), reason);
+        assert_eq!(wait(store.submit(with_it.clone())), Err(LedgerError::Closed));
+        store.close();
+        drop(store);
+        let (store, recovered) = open(dir.path());
+        let operations = done.iter().flatten().count() as u64;
+        assert_eq!(recovered.operations, operations);
+        if let Some(list) = done {
+            assert!(wait(store.submit(vec![list[0].clone()])).unwrap()[0].replayed);
+        }
+        assert_eq!(first_of(&wait(store.submit(with_it)).unwrap()), Some(operations + 1));
+        store.close();
+        let checked = check(&Check { data: dir.path(), published: None }, &Unwatched).unwrap();
+        assert!(checked.is_sound(), "{checked:?}");
+    }
+}
+
 #[test]
 fn a_batch_that_was_decided_while_another_program_held_the_file_is_refused() {
     let (dir, store) = with_the_bank_and_a_person();

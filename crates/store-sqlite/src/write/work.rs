@@ -28,6 +28,9 @@ pub(crate) enum Work {
     /// What the commit that this is in meets.
     #[cfg(test)]
     AtCommit(crate::write::under_way::Meets),
+    /// Whoever decides it panics.
+    #[cfg(test)]
+    Panic,
     /// Holds the writer until it is released.
     #[cfg(test)]
     Hold(std::sync::mpsc::Receiver<()>),
@@ -79,7 +82,7 @@ impl Work {
             Self::OpenSession(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Self::People(_, reply) => drop(reply.send(Err(error.clone()))),
             #[cfg(test)]
-            Self::LimitPages(_) | Self::AtCommit(_) | Self::Hold(_) => {}
+            Self::LimitPages(_) | Self::AtCommit(_) | Self::Panic | Self::Hold(_) => {}
         }
     }
 }

@@ -12,6 +12,7 @@ use ledger::{BatchOutcome, LedgerError, Outcome, SUBMISSIONS_MAX, Timestamp};
 use rusqlite::{CachedStatement, Connection, ErrorCode};
 use tokio::sync::watch;
 
+use crate::file::open_error::told;
 use crate::opening::{Deliver, Observer};
 use crate::queue::Queue;
 use crate::read::heads::Heads;
@@ -45,7 +46,7 @@ impl From<rusqlite::Error> for Failure {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Refused(LedgerError::StorageFull),
             Some(ErrorCode::DatabaseBusy) => Self::Refused(LedgerError::DataFileLocked),
-            _ => Self::Unknown(error.to_string()),
+            _ => Self::Unknown(told(&error)),
         }
     }
 }

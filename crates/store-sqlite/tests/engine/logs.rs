@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use ledger::{Ledger, OperationKind};
+use ledger::{Ledger, OperationKind, Role};
 use store_sqlite::{Backup, Check, Checked, Export, Restore, Unwatched, Watch};
 use tempfile::TempDir;
 
@@ -136,6 +136,12 @@ fn not_read_with_an_older_file_of(operations: usize) {
     if operations > 0 {
         engine.fill(operations);
     }
+    // What comes later stands where other tables stood: the file does not grow by it, which would be noticed too.
+    let free = "CREATE TABLE x (a);
+                INSERT INTO x WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500)
+                    SELECT zeroblob(4000) FROM n;
+                DROP TABLE x";
+    let engine = engine.reopen_after(|file| file.execute_batch(free).unwrap()).unwrap();
     let engine = engine.reopen_after_files(copy).unwrap();
     // SQLite notices by itself where much more is missing.
     engine.fill(500);
@@ -145,6 +151,7 @@ fn not_read_with_an_older_file_of(operations: usize) {
     let killed = engine.as_after_a_kill();
     let [file, log] = ["kopeck.db", "kopeck.db-wal"].map(|name| killed.path().join(name));
     let (newer, kept) = (std::fs::read(&file).unwrap(), std::fs::read(&log).unwrap());
+    assert_eq!(newer.len() as u64, std::fs::metadata(&older).unwrap().len());
     std::fs::copy(&older, &file).unwrap();
     // Whoever remembers keys for a day reads the rows of that day, and notices too.
     let window = Some(std::time::Duration::from_micros(1));
@@ -154,6 +161,30 @@ fn not_read_with_an_older_file_of(operations: usize) {
     std::fs::write(&file, newer).unwrap();
     let (_store, recovered) = crate::support::open(killed.path()).unwrap();
     assert_eq!(recovered.operations, operations as u64 + 9_500);
+}
+
+/// Also where no operation is missing, but people are, whose wallets others would get.
+#[test]
+fn nor_is_one_that_lacks_people() {
+    let place = TempDir::new().unwrap();
+    let older = place.path().join("older.db");
+    let copy = |dir: &Path| {
+        std::fs::copy(dir.join("kopeck.db"), &older).unwrap();
+    };
+    let engine = Engine::with_people(2).reopen_after_files(copy).unwrap();
+    for number in 4..64 {
+        engine.sign_up(&format!("{number}@localhost"), Role::Person).unwrap();
+    }
+    let engine = engine.reopen().unwrap();
+    engine.deposit(2, 1).unwrap();
+    let killed = engine.as_after_a_kill();
+    let file = killed.path().join("kopeck.db");
+    let newer = std::fs::read(&file).unwrap();
+    std::fs::copy(&older, &file).unwrap();
+    refused_by_all(killed.path(), "the log of a newer copy of the data file");
+    std::fs::write(&file, newer).unwrap();
+    let (_store, recovered) = crate::support::open(killed.path()).unwrap();
+    assert_eq!((recovered.operations, recovered.wallets), (1, 63));
 }
 
 /// The pages of a log as they are after all of it, by their numbers from 1.

@@ -7,20 +7,25 @@ use std::collections::HashMap;
 
 use ledger::{
     Batch, BatchKey, BatchMode, BatchRefusal, ExternalId, Fingerprint, IdempotencyKey, Ledger,
-    LedgerError, Outcome, Pending, People, Rejection, Role, Submission, WalletId,
+    LedgerError, Outcome, Pending, People, Rejection, Role, SUBMISSIONS_MAX, Submission, WalletId,
 };
 use proptest::prelude::*;
+use tempfile::TempDir;
 
 use crate::write::full_disk::{deposit, new_user, open, wait, with_the_bank_and_a_person};
 use crate::write::writer::Failure;
 use crate::{Check, SqliteStore, Unwatched, check};
 
 const NAMES: usize = 7;
+/// Keyed deposits begin before this number.
+const KEYED_MAX: usize = 2_000;
 
 #[derive(Debug, Clone)]
 enum Step {
     /// So many deposits, and others at some places among them.
     List(usize, Vec<(usize, One)>),
+    /// So many deposits from a number on, each under a key of its own; every third is refused.
+    Keyed(usize, usize),
     /// A batch under a key, which tells what is in it; or the same without the key.
     Batch(usize, bool),
     SignUp,
@@ -30,14 +35,28 @@ enum Step {
     Limit(bool),
 }
 
+/// What comes between two rounds.
+#[derive(Debug, Clone, Copy)]
+enum Between {
+    Nothing,
+    Stop,
+    Kill,
+}
+
+fn between() -> impl Strategy<Value = Between> {
+    prop_oneof![4 => Just(Between::Nothing), 1 => Just(Between::Stop), 1 => Just(Between::Kill)]
+}
+
 /// Of which kind an operation is, and under which of few names; of a name, it is always the same.
 type One = (usize, usize);
 
 fn step() -> impl Strategy<Value = Step> {
-    let count = prop_oneof![3 => 1_024..2_500_usize, 2 => 0..40_usize];
+    // With some that nearly fill a commit, those behind them are decided on top of it.
+    let count = prop_oneof![3 => 1_024..2_500_usize, 2 => 0..40_usize, 3 => 5_000..SUBMISSIONS_MAX];
     let among = || prop::collection::vec((0..1_500_usize, (0..5_usize, 0..NAMES)), 0..4);
     prop_oneof![
         8 => (count, among()).prop_map(|(count, among)| Step::List(count, among)),
+        3 => (0..KEYED_MAX, 1..1_300_usize).prop_map(|(first, count)| Step::Keyed(first, count)),
         4 => (0..NAMES, any::<bool>()).prop_map(|(number, keyed)| Step::Batch(number, keyed)),
         1 => Just(Step::SignUp),
         2 => Just(Step::NoRoom),
@@ -62,6 +81,18 @@ fn list(count: usize, among: &[(usize, One)]) -> Vec<Submission> {
     let mut list = vec![deposit(); count];
     among.iter().for_each(|(place, other)| list.insert((*place).min(list.len()), one(*other)));
     list
+}
+
+fn keyed(first: usize, count: usize) -> Vec<Submission> {
+    let keyed = |number: usize| {
+        let mut one = deposit();
+        one.key = IdempotencyKey::parse(&format!("keyed-{number}")).ok();
+        if number.is_multiple_of(3) {
+            one.operation.credit = WalletId::new(9_999).unwrap();
+        }
+        one
+    };
+    (first..first + count).map(keyed).collect()
 }
 
 fn batch(number: usize, keyed: bool) -> Batch {
@@ -123,6 +154,7 @@ impl Naive {
     fn answer(&mut self, step: &Step) -> Answer {
         match step {
             Step::List(count, among) => Answer::List(self.list(list(*count, among))),
+            Step::Keyed(first, count) => Answer::List(self.list(keyed(*first, *count))),
             Step::Batch(number, keyed) => {
                 let Batch { mode, submissions, key } = batch(*number, *keyed);
                 let key = key.map(|key| key.key);
@@ -162,11 +194,13 @@ fn said(outcomes: Vec<Outcome>) -> Vec<Said> {
 
 /// Hands it in, if there is an answer to it.
 fn ask(store: &SqliteStore, step: &Step, people: u64) -> Option<Pending<Answer>> {
+    let list = |submissions| -> Option<Pending<Answer>> {
+        let answer = store.submit(submissions);
+        Some(Box::pin(async { Ok(Answer::List(said(answer.await?))) }))
+    };
     match step {
-        Step::List(count, among) => {
-            let answer = store.submit(list(*count, among));
-            Some(Box::pin(async { Ok(Answer::List(said(answer.await?))) }))
-        }
+        Step::List(count, among) => list(self::list(*count, among)),
+        Step::Keyed(first, count) => list(keyed(*first, *count)),
         Step::Batch(number, keyed) => {
             let answer = store.submit_batch(batch(*number, *keyed));
             Some(Box::pin(async {
@@ -189,18 +223,28 @@ fn ask(store: &SqliteStore, step: &Step, people: u64) -> Option<Pending<Answer>>
     }
 }
 
+/// A copy of what a kill would leave now, when the writer has nothing to do.
+fn as_after_a_kill(dir: &TempDir) -> TempDir {
+    let left = TempDir::new().unwrap();
+    for file in std::fs::read_dir(dir).unwrap().map(|file| file.unwrap()) {
+        // Files of keys that are being merged may be gone by now, and are made again.
+        let _ = std::fs::copy(file.path(), left.path().join(file.file_name()));
+    }
+    left
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn what_finds_no_room_was_never_asked_for(
-        rounds in prop::collection::vec(prop::collection::vec(step(), 1..9), 1..6),
+        rounds in prop::collection::vec((prop::collection::vec(step(), 1..9), between()), 1..6),
     ) {
-        let (dir, store) = with_the_bank_and_a_person();
+        let (mut dir, mut store) = with_the_bank_and_a_person();
         let mut naive = Naive { wallets: 2, ..Naive::default() };
         // Two people are there.
         let mut asked = 2;
-        for round in rounds {
+        for (round, between) in rounds {
             // All of a round waits together.
             let hold = store.hold();
             let waiting: Vec<_> = round
@@ -217,6 +261,14 @@ proptest! {
                     Ok(answer) => prop_assert_eq!(answer, naive.answer(step)),
                 }
             }
+            let left = match between {
+                Between::Nothing => continue,
+                Between::Stop => None,
+                Between::Kill => Some(as_after_a_kill(&dir)),
+            };
+            store.close();
+            dir = left.unwrap_or(dir);
+            store = open(dir.path()).0;
         }
         store.close();
         let checked = check(&Check { data: dir.path(), published: None }, &Unwatched).unwrap();
@@ -225,7 +277,8 @@ proptest! {
         prop_assert_eq!((recovered.operations, recovered.wallets), (naive.operations, naive.wallets));
         // Every name is known, or not, as it is to the other.
         let all = (0..NAMES).flat_map(|number| (0..5).map(move |kind| (0, (kind, number)))).collect();
-        for step in (0..NAMES).map(|number| Step::Batch(number, true)).chain([Step::List(0, all)]) {
+        let lists = [Step::List(0, all), Step::Keyed(0, KEYED_MAX)];
+        for step in (0..NAMES).map(|number| Step::Batch(number, true)).chain(lists) {
             let answer = ask(&store, &step, 0).map(wait);
             prop_assert_eq!(answer, Some(Ok(naive.answer(&step))));
         }
