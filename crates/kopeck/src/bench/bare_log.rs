@@ -10,7 +10,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use ledger::{Book, Chain, Currency, OperationKind, Submission, Timestamp, Transfer, WalletKind};
+use ledger::{
+    Book, Chain, Currency, OperationKind, SUBMISSIONS_MAX, Submission, Timestamp, Transfer,
+    WalletKind,
+};
 
 use super::prefill::{first_payment_minor, payment};
 use super::raw::RawFile;
@@ -23,8 +26,11 @@ pub(super) struct BareLog {
 }
 
 impl BareLog {
-    /// The bank and so many people, who have been paid what they have in the engine's book.
-    pub(super) fn new(wallets: u64) -> anyhow::Result<Self> {
+    /// The bank and so many people, who have been paid what they have in the engine's book; as long as it is to `go_on`.
+    pub(super) fn new(
+        wallets: u64,
+        go_on: impl Fn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let mut log = Self { book: Book::new(), chain: Chain::new(Currency::parse("RUB")?) };
         let minor = first_payment_minor(wallets);
         log.book.open_wallet(WalletKind::System);
@@ -33,20 +39,27 @@ impl BareLog {
             log.book.open_wallet(WalletKind::Person);
             let paid = payment(OperationKind::Deposit, (1, wallet), minor, None)?;
             log.decide(&paid, now)?;
+            // What is not final can be undone, which takes more memory than what is.
+            if wallet.is_multiple_of(SUBMISSIONS_MAX as u64) {
+                go_on()?;
+                log.commit();
+            }
         }
         log.commit();
         Ok(log)
     }
 
-    /// How long they take, in a bare file in this directory.
+    /// How long they take, in a bare file in this directory, as long as it is to `go_on`.
     pub(super) fn time(
         &mut self,
         dir: &Path,
         batches: &[Vec<Submission>],
+        go_on: impl Fn() -> anyhow::Result<()>,
     ) -> anyhow::Result<Duration> {
         let mut file = RawFile::create(dir)?;
         let began = Instant::now();
         for batch in batches {
+            go_on()?;
             self.write(&mut file, batch)?;
         }
         let took = began.elapsed();
@@ -110,11 +123,17 @@ fn encode(transfer: &Transfer, link: u64, submission: &Submission, record: &mut 
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::super::raw::{FILE, records};
     use super::*;
 
     /// Of one without a key.
     const RECORD_BYTES: usize = 80;
+
+    fn go_on() -> anyhow::Result<()> {
+        Ok(())
+    }
 
     fn pays(debit: u64, credit: u64, minor: i64) -> Submission {
         payment(OperationKind::Transfer, (debit, credit), minor, None).unwrap()
@@ -123,7 +142,7 @@ mod tests {
     #[test]
     fn every_operation_is_decided_hashed_and_in_the_file() {
         let home = tempfile::tempdir().unwrap();
-        let mut log = BareLog::new(3).unwrap();
+        let mut log = BareLog::new(3, go_on).unwrap();
         let before = log.chain.last();
         let mut file = RawFile::create(home.path()).unwrap();
         log.write(&mut file, &[pays(2, 3, 5), pays(3, 4, 7)]).unwrap();
@@ -153,12 +172,31 @@ mod tests {
     #[test]
     fn what_nobody_can_pay_is_an_error_and_no_figure() {
         let home = tempfile::tempdir().unwrap();
-        let mut log = BareLog::new(2).unwrap();
+        let mut log = BareLog::new(2, go_on).unwrap();
         let too_much = pays(2, 3, first_payment_minor(2) + 1);
-        assert!(log.time(home.path(), &[vec![too_much]]).is_err());
+        assert!(log.time(home.path(), &[vec![too_much]], go_on).is_err());
         let key = Some(*b"0c0ffee0-0000-4000-8000-000000000000");
         let keyed = payment(OperationKind::Deposit, (1, 2), 1, key).unwrap();
-        assert!(log.time(home.path(), &[vec![keyed]]).unwrap() > Duration::ZERO);
+        assert!(log.time(home.path(), &[vec![keyed]], go_on).unwrap() > Duration::ZERO);
+        assert!(!home.path().join(FILE).exists());
+    }
+
+    #[test]
+    fn it_is_stopped_where_it_takes_long_and_leaves_no_file() {
+        let home = tempfile::tempdir().unwrap();
+        let asked = Cell::new(0);
+        let twice = || {
+            asked.set(asked.get() + 1);
+            anyhow::ensure!(asked.get() < 3, "stopped");
+            Ok(())
+        };
+        assert!(BareLog::new(3 * SUBMISSIONS_MAX as u64, twice).is_err());
+        let mut log = BareLog::new(2, go_on).unwrap();
+        asked.set(0);
+        let batches = vec![vec![pays(2, 3, 1)]; 5];
+        assert_eq!(log.time(home.path(), &batches, twice).unwrap_err().to_string(), "stopped");
+        // Two were done, after two deposits.
+        assert_eq!(log.chain.operations(), 4);
         assert!(!home.path().join(FILE).exists());
     }
 }

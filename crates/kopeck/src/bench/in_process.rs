@@ -12,7 +12,7 @@ use super::checks::Told;
 use super::document::Document;
 use super::engine::{Batches, Engine};
 use super::home::Home;
-use super::load::{Round, Used};
+use super::load::{Round, Used, go_on};
 use super::measure::{WALLETS, describe};
 use super::options::{Measure, Place};
 use super::raw;
@@ -126,11 +126,14 @@ pub(super) fn rounds(
                 On::Log => {
                     let log = match &mut log {
                         Some(log) => log,
-                        none => none.insert(BareLog::new(work.size().wallets)?),
+                        none => none.insert(BareLog::new(work.size().wallets, go_on)?),
                     };
-                    of_all(batches, log.time(home.path(), &batches.make()?)?)
+                    of_all(batches, log.time(home.path(), &batches.make()?, go_on)?)
                 }
-                On::Raw => of_all(batches, raw::time(home.path(), batches.batch, batches.count())?),
+                On::Raw => {
+                    let size = (batches.batch, batches.count());
+                    of_all(batches, raw::time(home.path(), size, go_on)?)
+                }
             });
         }
     }

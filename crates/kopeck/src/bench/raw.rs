@@ -1,14 +1,16 @@
 //! Owns *raw*: a bare file to which checksummed records are appended, one fsync a batch: the least that
 //! any log does.
 //!
-//! Never: a decision, an index, a chain. Bounds: one file, which is removed at the end; one batch in memory.
+//! Never: a decision, an index, a chain. Bounds: one file, which is removed at the end, whatever that is; one batch in
+//! memory.
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use tempfile::TempPath;
 
 /// What an operation takes in it, in bytes: about what a row with a key takes in the data file.
 const OPERATION_BYTES: usize = 100;
@@ -19,12 +21,17 @@ const SUM_BYTES: usize = size_of::<u32>();
 /// What it is called.
 pub(super) const FILE: &str = "raw";
 
-/// How long so many batches of so many operations take.
-pub(super) fn time(dir: &Path, batch: usize, batches: usize) -> anyhow::Result<Duration> {
+/// How long so many batches of so many operations take, as long as it is to `go_on`.
+pub(super) fn time(
+    dir: &Path,
+    (batch, batches): (usize, usize),
+    go_on: impl Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<Duration> {
     let mut numbers = 1_u64..;
     let mut file = RawFile::create(dir)?;
     let began = Instant::now();
     for _ in 0..batches {
+        go_on()?;
         for number in numbers.by_ref().take(batch) {
             // Its number, and what stands for the rest of a row.
             file.append(|record| {
@@ -41,7 +48,8 @@ pub(super) fn time(dir: &Path, batch: usize, batches: usize) -> anyhow::Result<D
 
 /// A file to which records are appended.
 pub(super) struct RawFile {
-    path: PathBuf,
+    /// Removes it.
+    path: TempPath,
     file: File,
     /// What is not in it yet.
     batch: Vec<u8>,
@@ -52,6 +60,7 @@ impl RawFile {
     pub(super) fn create(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(FILE);
         let file = named(&path, File::create(&path))?;
+        let path = named(&path, TempPath::try_from_path(&path))?;
         Ok(Self { path, file, batch: Vec::new() })
     }
 
@@ -77,7 +86,8 @@ impl RawFile {
 
     /// Removes it.
     pub(super) fn remove(self) -> anyhow::Result<()> {
-        named(&self.path, std::fs::remove_file(&self.path))
+        let path = self.path.to_path_buf();
+        named(&path, self.path.close())
     }
 }
 
@@ -104,7 +114,8 @@ mod tests {
     #[test]
     fn a_bare_file_that_cannot_be_written_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let said = format!("{:#}", time(&dir.path().join("gone"), 8, 8).unwrap_err());
+        let gone = dir.path().join("gone");
+        let said = format!("{:#}", time(&gone, (8, 8), || Ok(())).unwrap_err());
         assert!(said.starts_with("the bare file ") && said.contains("gone/raw: "), "{said}");
     }
 
@@ -127,7 +138,12 @@ mod tests {
     #[test]
     fn nothing_is_left_behind() {
         let home = tempfile::tempdir().unwrap();
-        assert!(time(home.path(), 7, 3).unwrap() > Duration::ZERO);
-        assert!(std::fs::read_dir(home.path()).unwrap().next().is_none());
+        let is_empty = || std::fs::read_dir(home.path()).unwrap().next().is_none();
+        assert!(time(home.path(), (7, 3), || Ok(())).unwrap() > Duration::ZERO);
+        assert!(is_empty());
+        // Nor where it is stopped.
+        let stopped = || if is_empty() { Ok(()) } else { anyhow::bail!("stopped") };
+        assert_eq!(time(home.path(), (7, 3), stopped).unwrap_err().to_string(), "stopped");
+        assert!(is_empty());
     }
 }

@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, Row};
 use super::findings::{Findings, Place};
 use super::{CheckError, external_ids};
 use crate::file::chain::{self, ChainDamage, Links};
+use crate::file::open_error::told;
 use crate::file::rows;
 use crate::read::readers::within_one_state;
 
@@ -264,7 +265,7 @@ fn or_damage<T>(
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if is_damage(&error) => {
-            let detail = format!("the file cannot be read at operation {at}: {error}");
+            let detail = format!("the file cannot be read at operation {at}: {}", told(&error));
             chunk.findings.add("file_damaged", Place::Operation(at), detail);
             Ok(None)
         }

@@ -30,7 +30,7 @@ use self::people::Wallets;
 use self::replay::Replay;
 use crate::file::chain::Links;
 use crate::file::connection::{connect_to_read, inspect_log_at_rest};
-use crate::file::open_error::OpenError;
+use crate::file::open_error::{OpenError, told};
 use crate::file::{directory, schema};
 use crate::read::readers::{ReadError, within_one_state};
 use crate::read::receipts::{self, Spans};
@@ -102,7 +102,7 @@ pub enum CheckError {
     #[error("no temporary file could be used: {0}")]
     Temporary(std::io::Error),
     /// SQLite failed.
-    #[error("the data file cannot be read: {0}")]
+    #[error("the data file cannot be read: {}", told(.0))]
     Sqlite(rusqlite::Error),
 }
 
@@ -154,8 +154,8 @@ fn check_with(
         Err(CheckError::Sqlite(error) | CheckError::Open(OpenError::Sqlite(error)))
             if is_damage(&error) =>
         {
-            let detail =
-                format!("not everything could be checked, for the file is broken: {error}");
+            let told = told(&error);
+            let detail = format!("not everything could be checked, for the file is broken: {told}");
             findings.add("file_damaged", Place::Whole, detail);
         }
         Err(CheckError::Open(error @ OpenError::Incomplete)) => {

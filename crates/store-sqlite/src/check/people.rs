@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::CheckError;
 use super::chunks::is_damage;
 use super::findings::{Findings, Place};
+use crate::file::open_error::told;
 use crate::file::rows;
 use crate::file::swept::{self, Kept};
 
@@ -268,7 +269,7 @@ pub(super) fn or_damage<T>(
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if is_damage(&error) => {
-            let detail = format!("the table {table} cannot be read whole: {error}");
+            let detail = format!("the table {table} cannot be read whole: {}", told(&error));
             findings.add("file_damaged", Place::Whole, detail);
             Ok(None)
         }

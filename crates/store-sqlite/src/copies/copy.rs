@@ -16,7 +16,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::check::{CheckError, check_file};
 use crate::file::connection::connect_to_read;
 use crate::file::names::{folder, log_of};
-use crate::file::open_error::OpenError;
+use crate::file::open_error::{OpenError, told};
 use crate::file::{directory, schema};
 use crate::watch::{Step, Watch};
 
@@ -122,7 +122,7 @@ pub enum CopyError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// SQLite failed.
-    #[error("the data file cannot be copied: {0}")]
+    #[error("the data file cannot be copied: {}", told(.0))]
     Sqlite(rusqlite::Error),
 }
 

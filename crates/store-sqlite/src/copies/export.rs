@@ -13,7 +13,7 @@ use rusqlite::Connection;
 
 use crate::file::chain::{self, ChainDamage, Links, Verifier};
 use crate::file::connection::{connect_to_read, inspect_log_at_rest};
-use crate::file::open_error::OpenError;
+use crate::file::open_error::{OpenError, told};
 use crate::file::rows::KeptTransfer;
 use crate::file::{directory, people, rows, schema, swept};
 use crate::read::readers::{ReadError, follows, previous_transfer, transfer};
@@ -40,7 +40,7 @@ pub enum ExportError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// SQLite failed.
-    #[error("the data file cannot be read: {0}")]
+    #[error("the data file cannot be read: {}", told(.0))]
     Sqlite(rusqlite::Error),
 }
 

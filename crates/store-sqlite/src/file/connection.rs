@@ -64,7 +64,8 @@ pub(crate) fn inspect_log(file: &Path) -> Result<Option<WithoutLog>, OpenError> 
     if taken.frames == 0 {
         return Ok(None);
     }
-    if version_of(file).is_some_and(|it| it != VERSION_WITH_LOG) {
+    // Nor is one that is empty opened: SQLite would delete its log.
+    if version_of(file) != Some(VERSION_WITH_LOG) {
         return Err(OpenError::LogOfAnother(log));
     }
     let without_log = WithoutLog::of(file);

@@ -9,7 +9,7 @@ use ledger::{
     OperationKind, People, Record, Role, Side, Timestamp, Transfer, link_after,
 };
 use rusqlite::Connection;
-use store_sqlite::{Check, CheckError, Checked, Place, Unwatched, check};
+use store_sqlite::{Check, CheckError, Checked, Export, Place, Unwatched, check};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -597,6 +597,13 @@ fn a_file_that_cannot_be_read_is_damaged_or_refused() {
     let found = checked(copy.path(), None);
     assert!(!found.is_sound());
     assert!(lines(&found)[0].starts_with("file_damaged"), "{found:?}");
+    // SQLite says the same where the disk cannot read the page.
+    let may_be_the_disk = "malformed, or the disk cannot read it";
+    assert!(found.damages.iter().any(|it| it.detail.contains(may_be_the_disk)), "{found:?}");
+    let export = Export::open(copy.path()).unwrap();
+    let newest = export.newest().unwrap();
+    let error = export.operations(newest, |_| Ok(())).unwrap_err().to_string();
+    assert!(error.contains(may_be_the_disk), "{error}");
     let refused = |dir: &Path| {
         let failed = check(&Check { data: dir, published: None }, &Unwatched).unwrap_err();
         assert!(!dir.join("kopeck.lock").exists());

@@ -267,6 +267,22 @@ fn a_log_is_looked_for_beside_the_file_itself_where_its_name_is_a_link() {
     std::fs::write(&log, good).unwrap();
 }
 
+/// SQLite deletes it as soon as it looks into the file, also where it is only to read.
+#[test]
+fn the_log_beside_a_copy_that_is_empty_is_not_lost_by_a_restore() {
+    let crashed = crashed(&Engine::with_people(2));
+    let [log, copied, file] =
+        ["kopeck.db-wal", "copy.db-wal", "copy.db"].map(|name| crashed.path().join(name));
+    std::fs::copy(&log, &copied).unwrap();
+    File::create(&file).unwrap();
+    let elsewhere = TempDir::new().unwrap();
+    let data = elsewhere.path().join("data");
+    let unwatched: Arc<dyn Watch> = Arc::new(Unwatched);
+    let from_there = Restore { file: &file, data: &data, keep_sessions: false };
+    let error = store_sqlite::restore(&from_there, &unwatched).unwrap_err().to_string();
+    assert!(copied.exists() && error.contains("the log of another data file"), "{error}");
+}
+
 #[test]
 fn the_log_of_an_engine_that_runs_by_a_link_is_not_judged_by_another_name() {
     let (disk, running, other) =
