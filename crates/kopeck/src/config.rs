@@ -222,9 +222,9 @@ pub(crate) struct Serve {
     #[arg(long, env = "KOPECK_HTTP_PROCESSORS", default_value = "auto", value_name = "NUMBERS")]
     pub(crate) http_processors: http_threads::Place,
 
-    /// How long, with 40 operations or more under way, one of these threads looks for what comes next
-    /// before it sleeps: that makes a busy service faster, and burns no processor in a quiet one. 0:
-    /// never; nor with a single processor.
+    /// How long, under load that lasts (40 operations under way or more), one of these threads looks for what comes
+    /// next before it sleeps, as long as half of its looking is not in vain: that makes a busy service faster, and
+    /// burns no processor in a quiet one. 0: never; nor with a single processor.
     #[arg(
         long,
         env = "KOPECK_BUSY_POLL_MICROSECONDS",
