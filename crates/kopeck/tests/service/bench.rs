@@ -98,7 +98,7 @@ fn all_targets_are_measured_and_the_large_book_is_compared_with_one_that_is_stil
     let document = run(kopeck(home.path()), &[&["targets"], &few[..], &short[..]].concat());
     assert_eq!(document["checks_hold"], true, "{document}");
     let targets = document["targets"].as_array().unwrap();
-    assert_eq!(targets.len(), 15);
+    assert_eq!(targets.len(), 16);
     assert!(targets.iter().all(|target| target["value"].is_f64()), "{document}");
     let note = targets.iter().find_map(|target| {
         target["note"]
