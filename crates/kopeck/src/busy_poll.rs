@@ -7,7 +7,7 @@
 //! `stay` no operation came or was answered, so that a disk that hangs is not waited for like that, or when most of the
 //! looks' time was in vain. It does not end for having few under way: that is how it goes on, where syncs are quick.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 /// With fewer operations under way there is time to sleep; and at half of the greatest rate a polling
 /// thread was seen to make rare waits of 10 ms longer.
-const UNDER_WAY_MIN: usize = 40;
+const UNDER_WAY_MIN: u64 = 40;
 
 /// Load counts when it has lasted so long: what gathers behind a slow sync is gone before.
 const LASTING: Duration = Duration::from_millis(20);
@@ -30,9 +30,9 @@ const WORTH: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct BusyPoll {
     stay: Duration,
-    under_way: AtomicUsize,
-    /// How many operations came, and were over.
-    turns: AtomicU64,
+    /// How many operations came, and how many are over: the others are under way.
+    came: AtomicU64,
+    over: AtomicU64,
     /// How many operations came while many were under way.
     under_load: AtomicU64,
     /// Load was noticed, and need not be told of.
@@ -50,8 +50,8 @@ impl BusyPoll {
         let one = std::thread::available_parallelism().is_ok_and(|all| all.get() == 1);
         Self {
             stay: if one { Duration::ZERO } else { stay },
-            under_way: AtomicUsize::new(0),
-            turns: AtomicU64::new(0),
+            came: AtomicU64::new(0),
+            over: AtomicU64::new(0),
             under_load: AtomicU64::new(0),
             noticed: AtomicBool::new(false),
             begin: Notify::new(),
@@ -61,9 +61,9 @@ impl BusyPoll {
     /// An operation begins.
     pub(crate) fn enter(&self) -> UnderWay<'_> {
         // Nothing is published by these numbers: a stale one costs a moment of sleep, or of polling.
-        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
-        self.turns.fetch_add(1, Ordering::Relaxed);
-        if before + 1 >= UNDER_WAY_MIN {
+        let came = self.came.fetch_add(1, Ordering::Relaxed) + 1;
+        // Others that came later may be over already.
+        if came.saturating_sub(self.over.load(Ordering::Relaxed)) >= UNDER_WAY_MIN {
             self.under_load.fetch_add(1, Ordering::Relaxed);
             if !self.noticed.load(Ordering::Relaxed) {
                 self.begin.notify_one();
@@ -92,15 +92,20 @@ impl BusyPoll {
         self.under_load.load(Ordering::Relaxed) - before >= LASTING_OPERATIONS
     }
 
+    /// Changes with each operation that comes or is over.
+    fn turns(&self) -> u64 {
+        self.came.load(Ordering::Relaxed) + self.over.load(Ordering::Relaxed)
+    }
+
     async fn poll(&self) {
         let began = Instant::now();
-        let (mut seen, mut found, mut looked) = (self.turns.load(Ordering::Relaxed), began, began);
+        let (mut seen, mut found, mut looked) = (self.turns(), began, began);
         let (mut since, mut in_vain) = (began, Duration::ZERO);
         while looked - found < self.stay {
             // The runtime does all else that there is to do first, and then asks for events without
             // waiting for any.
             tokio::task::yield_now().await;
-            let (turns, now) = (self.turns.load(Ordering::Relaxed), Instant::now());
+            let (turns, now) = (self.turns(), Instant::now());
             if turns == seen {
                 in_vain += now - looked;
             } else {
@@ -119,8 +124,7 @@ impl BusyPoll {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-        self.0.turns.fetch_add(1, Ordering::Relaxed);
+        self.0.over.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -175,7 +179,9 @@ mod tests {
             tokio::task::yield_now().await;
         }
         drop((few, many));
-        assert_eq!(busy_poll.under_way.load(Ordering::Relaxed), 0);
+        let [came, over] =
+            [&busy_poll.came, &busy_poll.over].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(came - over, 0);
         task.abort();
     }
 

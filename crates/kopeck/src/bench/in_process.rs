@@ -82,20 +82,19 @@ pub(super) fn measure(wanted: &Measure, place: &Place) -> anyhow::Result<Documen
     );
     let work = home.book("engine", size)?;
     let sizes = if wanted.batch.is_empty() { &[BATCH] } else { wanted.batch.as_slice() };
-    let shares = zipf_shares(usize::try_from(wallets)?);
+    let people = usize::try_from(wallets)?;
+    let shares = zipf_shares(people);
     let mut all = Vec::new();
     for &batch in sizes {
-        let batches = |&scenario| {
-            anyhow::Ok(Batches {
-                scenario,
-                batch,
-                operations: wanted.operations,
-                keys: !wanted.no_keys,
-                wallets: usize::try_from(wallets)?,
-                shares: Arc::clone(&shares),
-            })
+        let batches = |&scenario| Batches {
+            scenario,
+            batch,
+            operations: wanted.operations,
+            keys: !wanted.no_keys,
+            wallets: people,
+            shares: Arc::clone(&shares),
         };
-        let scenarios: Vec<_> = wanted.scenario.iter().map(batches).collect::<Result<_, _>>()?;
+        let scenarios: Vec<_> = wanted.scenario.iter().map(batches).collect();
         all.extend(scenarios.iter().flat_map(|one| [On::Engine, On::Log].map(|on| on.with(one))));
         all.extend(scenarios.last().map(|last| On::Raw.with(last)));
     }

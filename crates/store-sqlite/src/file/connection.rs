@@ -280,6 +280,8 @@ fn cut(file: &Path, bytes: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::file::names::beside;
 
@@ -300,7 +302,7 @@ mod tests {
 
     /// A data file with a row, and a program that stays with it, such as a backup: it keeps the index of the log
     /// alive, and the log from being emptied.
-    fn with_a_reader() -> (tempfile::TempDir, std::path::PathBuf, Connection) {
+    fn with_a_reader() -> (tempfile::TempDir, PathBuf, Connection) {
         let dir = tempfile::TempDir::new().unwrap();
         let file = dir.path().join("db");
         File::create(&file).unwrap();
