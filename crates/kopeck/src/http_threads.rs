@@ -8,6 +8,7 @@
 //! wait for a processor, and seldom for the disk.
 
 use std::fmt;
+use std::num::NonZero;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::processors::{OfTwo, Processors};
 
@@ -59,6 +60,7 @@ impl Place {
 /// The threads that speak HTTP.
 #[derive(Debug)]
 pub(crate) struct HttpThreads {
+    processors: usize,
     count: usize,
     place: Place,
     /// Whether one was put somewhere. Until then every thread is left alone, and goes where the process
@@ -69,23 +71,37 @@ pub(crate) struct HttpThreads {
 impl HttpThreads {
     /// So many; 0 leaves a processor to the thread that writes.
     pub(crate) fn new(count: usize, place: Place) -> anyhow::Result<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let count = match count {
-            0 => std::thread::available_parallelism().map_or(1, |all| all.get().max(2) - 1),
+            0 => processors.max(2) - 1,
             count => count,
         };
         ensure!(
             count == 1 || !place.is_for_one(),
             "--http-processors is for one thread, and there are {count}: see --http-threads"
         );
-        Ok(Self { count, place, put: Arc::default() })
+        Ok(Self { processors, count, place, put: Arc::default() })
     }
 
-    /// A runtime with these threads.
+    /// How many processors the process may use. Whoever asks the system from the thread that stays is told of one.
+    pub(crate) fn processors(&self) -> usize {
+        self.processors
+    }
+
+    /// A runtime with these threads. The only one is the thread that blocks on it.
     pub(crate) fn runtime(&self) -> std::io::Result<Runtime> {
         let all = Processors::allowed();
         let put = Arc::clone(&self.put);
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(self.count)
+        let mut builder = match self.count {
+            // It has nobody to share its tasks with, which makes each of them cheaper.
+            1 => Builder::new_current_thread(),
+            count => {
+                let mut builder = Builder::new_multi_thread();
+                builder.worker_threads(count);
+                builder
+            }
+        };
+        builder
             // A thread begins where the one that started it stays.
             .on_thread_start(move || {
                 if put.load(Ordering::SeqCst) {
@@ -114,14 +130,9 @@ impl HttpThreads {
             return Ok(());
         }
         let processors = place.numbers().to_vec();
-        let put = Arc::clone(&self.put);
-        // Whatever is spawned runs on that thread, which starts no other before this is done.
-        let put_there = async move {
-            let stayed = place.stay();
-            put.store(stayed.is_ok(), Ordering::SeqCst);
-            stayed
-        };
-        let stayed = tokio::spawn(put_there).await?;
+        // This thread is the one, and starts no other before this is done.
+        let stayed = place.stay();
+        self.put.store(stayed.is_ok(), Ordering::SeqCst);
         if self.place != Place::Auto {
             stayed.context("cannot keep the thread for HTTP to a processor")?;
         } else if stayed.is_err() {
@@ -136,8 +147,14 @@ impl HttpThreads {
 mod tests {
     use super::*;
 
-    async fn of_the_worker() -> Option<Processors> {
+    async fn of_the_one() -> Option<Processors> {
         tokio::spawn(async { Processors::allowed() }).await.ok()
+    }
+
+    /// Blocks on it on a thread of its own, for that one stays where it was put.
+    fn run<T: Send>(threads: &HttpThreads, main: impl AsyncFnOnce() -> T + Send) -> Option<T> {
+        let main = || Some(threads.runtime().ok()?.block_on(main()));
+        std::thread::scope(|scope| scope.spawn(main).join().ok()?)
     }
 
     #[test]
@@ -145,15 +162,17 @@ mod tests {
         let all = Processors::allowed();
         let last: Place = all.numbers().last().unwrap().to_string().parse().unwrap();
         let threads = HttpThreads::new(1, last.clone()).unwrap();
-        threads.runtime().unwrap().block_on(async {
-            assert_eq!(of_the_worker().await, Some(all.clone()));
+        run(&threads, async || {
+            assert_eq!(of_the_one().await, Some(all.clone()));
             threads.stay(Path::new("nowhere")).await.unwrap();
-            assert_eq!(of_the_worker().await.map(Place::On), Some(last));
+            assert_eq!(of_the_one().await.map(Place::On), Some(last));
+            assert_eq!(threads.processors(), all.numbers().len());
             let started = tokio::spawn(async {
                 tokio::task::spawn_blocking(Processors::allowed).await.unwrap()
             });
             assert_eq!(started.await.unwrap(), all);
-        });
+        })
+        .unwrap();
         assert_eq!(Processors::allowed(), all);
     }
 
@@ -163,10 +182,11 @@ mod tests {
         let all = Processors::allowed();
         for (count, dir) in [(1, home.path()), (1, Path::new("nowhere")), (2, home.path())] {
             let threads = HttpThreads::new(count, Place::Auto).unwrap();
-            let stays = threads.runtime().unwrap().block_on(async {
+            let stays = run(&threads, async || {
                 threads.stay(dir).await.unwrap();
-                of_the_worker().await.unwrap()
-            });
+                of_the_one().await.unwrap()
+            })
+            .unwrap();
             let one = count == 1 && dir == home.path() && all.numbers().len() == 2;
             assert!(stays == all || one && stays.numbers().len() == 1, "{count} {stays:?}");
         }

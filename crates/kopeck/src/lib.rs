@@ -139,7 +139,8 @@ async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     clock::warn_if_behind(recovered.latest, clock::now());
     threads.stay(&options.place.directory.data).await?;
     metrics.publish(gauges(&store, options.idempotency_window_hours));
-    let state = AppState::new(Arc::new(store.clone()), Arc::new(store.clone()), options, metrics)?;
+    let (ledger, people) = (Arc::new(store.clone()), Arc::new(store.clone()));
+    let state = AppState::new(ledger, people, options, metrics, threads.processors())?;
     // Before the bank is made: its password is shown once, so nothing may fail between the two.
     let listener = server::listen(listen).with_context(cannot_listen)?;
     let made = bank::ensure(&*state.people, &state.auth.passwords, bank).await?;

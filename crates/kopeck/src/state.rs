@@ -64,11 +64,12 @@ impl AppState {
         people: Arc<dyn People>,
         config: Serve,
         metrics: Arc<Metrics>,
+        processors: usize,
     ) -> anyhow::Result<Self> {
         let expiry =
             Expiry { idle: config.session_idle_days, absolute: config.session_absolute_days };
         let hashes_max = match config.password_hashes_max {
-            0 => std::thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2)),
+            0 => processors.div_ceil(2),
             limit => limit,
         };
         let throttle = Throttle::new(
@@ -83,7 +84,7 @@ impl AppState {
             Sessions::new(Arc::clone(&people), config.sessions_cached, expiry),
             throttle,
         );
-        let busy_poll = BusyPoll::new(config.busy_poll_microseconds);
+        let busy_poll = BusyPoll::new(config.busy_poll_microseconds, processors);
         let teller = Teller::new(Arc::clone(&ledger), busy_poll, Arc::clone(&metrics));
         Ok(Self(Arc::new(Shared {
             auth,

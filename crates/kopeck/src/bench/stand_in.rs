@@ -89,7 +89,8 @@ async fn serve(
     let metrics = Arc::new(Metrics::new());
     metrics.publish(Vec::new());
     let listen = options.listen;
-    let state = AppState::new(ledger, Arc::new(store.clone()), options, metrics)?;
+    let people = Arc::new(store.clone());
+    let state = AppState::new(ledger, people, options, metrics, threads.processors())?;
     let listener = server::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
     ensure!(kind != Kind::Kopeck, "the service itself needs no stand-in");
     let routes = Routes::new(state.clone());

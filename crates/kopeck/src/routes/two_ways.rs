@@ -52,7 +52,7 @@ impl Side {
         let opened =
             crate::open(place, Some(config.place.currency), (1_024, window), observer).await;
         let store = Arc::new(opened.unwrap().0);
-        let state = AppState::new(Arc::clone(&store) as _, store, *config, metrics).unwrap();
+        let state = AppState::new(Arc::clone(&store) as _, store, *config, metrics, 2).unwrap();
         let bank = user(&state, Role::Bank).await;
         let person = user(&state, Role::Person).await;
         user(&state, Role::Person).await;
