@@ -33,6 +33,8 @@ const BATCH: usize = 8_192;
 /// The book that the large one is compared with. The first small one has tens of millions of operations by
 /// then, from what was measured on it.
 const STILL_SMALL: &str = "still-small";
+/// Rates are compared in rounds of so long at most: a machine that is slower for some seconds is so for both then.
+const SLICE: Duration = Duration::from_secs(1);
 
 /// Measures everything.
 pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
@@ -46,6 +48,8 @@ pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
     document.set("small book", describe(small));
     document.set("large book", describe(large_size(wanted)));
     document.set("rounds", format!("{} of {:?}", wanted.rounds, wanted.seconds));
+    let (slices, slice) = sliced(wanted.rounds, wanted.seconds);
+    document.set("rounds of what is compared over HTTP", format!("{slices} of {slice:?}"));
     wanted.client.describe(&mut document);
     let mut book = Book::start(Kind::Kopeck, home.book("small", small)?, &wanted.service)?;
     book.server.describe(&mut document);
@@ -92,6 +96,18 @@ fn announce(wanted: &Targets) {
     ));
 }
 
+/// The same time in rounds of a [`SLICE`] at most, and as many more of them.
+fn in_slices(wanted: &Targets) -> Targets {
+    let (rounds, seconds) = sliced(wanted.rounds, wanted.seconds);
+    Targets { rounds, seconds, ..wanted.clone() }
+}
+
+fn sliced(rounds: usize, seconds: Duration) -> (usize, Duration) {
+    let of_each = seconds.as_millis().div_ceil(SLICE.as_millis());
+    let of_each = u16::try_from(of_each).unwrap_or(u16::MAX).max(1);
+    (rounds.saturating_mul(usize::from(of_each)), seconds / u32::from(of_each))
+}
+
 fn base_load(wanted: &Targets, crowd: &Arc<Crowd>) -> Load {
     Load {
         scenario: Scenario::Uniform,
@@ -99,7 +115,7 @@ fn base_load(wanted: &Targets, crowd: &Arc<Crowd>) -> Load {
         connections: CONNECTIONS,
         client: wanted.client.clone(),
         keys: true,
-        warm_up: Duration::from_secs(1).min(wanted.seconds),
+        warm_up: Duration::from_secs(1).min(wanted.seconds / 2),
         measured: wanted.seconds,
         rate: None,
         crowd: Arc::clone(crowd),
@@ -110,4 +126,18 @@ fn base_load(wanted: &Targets, crowd: &Arc<Crowd>) -> Load {
 /// A number that was measured once.
 fn once(value: f64) -> Spread {
     Spread { median: value, min: value, max: value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_time_in_rounds_of_a_second_at_most() {
+        let millis = Duration::from_millis;
+        assert_eq!(sliced(5, millis(4_000)), (20, SLICE));
+        assert_eq!(sliced(3, millis(2_500)), (9, millis(2_500) / 3));
+        assert_eq!(sliced(1, millis(300)), (1, millis(300)));
+        assert_eq!(sliced(usize::MAX, millis(1_001)), (usize::MAX, millis(1_001) / 2));
+    }
 }

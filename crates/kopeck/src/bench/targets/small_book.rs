@@ -5,7 +5,7 @@
 
 use anyhow::Context;
 
-use super::{BATCH, base_load, once};
+use super::{BATCH, base_load, in_slices, once};
 use crate::bench::book::Book;
 use crate::bench::document::{Document, Limit, Target};
 use crate::bench::home::Home;
@@ -28,6 +28,7 @@ pub(super) fn beside_others(
     (book, null): (&mut Book, &mut Book),
     document: &mut Document,
 ) -> anyhow::Result<()> {
+    let wanted = &in_slices(wanted);
     let size = null.work.size();
     let mut bare = Book::start(Kind::Bare, home.book("bare", size)?, &wanted.service)?;
     let load = base_load(wanted, &book.crowd);
