@@ -14,7 +14,7 @@ TRANSFER = "ledger::book::Book::decide"
 # What a thread is known by: functions that no other has, as callgrind numbers threads in its own way.
 MARKS = {
     "kopeck-writer": "store_sqlite::write::append::Lazy::execute",
-    "the thread for HTTP": "hyper::proto::h1::dispatch::Dispatcher<D,Bs,I,T>::poll_write",
+    "kopeck-http": "hyper::proto::h1::dispatch::Dispatcher<D,Bs,I,T>::poll_write",
     # The writer decides as well, but is found first.
     "kopeck-decider": TRANSFER,
     "kopeck-keys": "store_sqlite::keys::keeper::least",

@@ -232,7 +232,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_stay_of_zero_is_never_and_so_is_one_processor() {
-        busy_poll(Duration::ZERO).run(&Gauge::default()).await;
-        BusyPoll::new(Duration::from_secs(1), 1).run(&Gauge::default()).await;
+        for never in [BusyPoll::new(Duration::ZERO, 2), BusyPoll::new(Duration::from_secs(1), 1)] {
+            let ended = tokio::time::timeout(LASTING, never.run(&Gauge::default())).await;
+            ended.unwrap();
+        }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::processors::{OfTwo, Processors};
@@ -23,6 +23,8 @@ use crate::processors::{OfTwo, Processors};
 /// How long a start looks at most for the processor that the disk interrupts: it takes a tenth of a second, but a
 /// disk may hang.
 const LOOK_MAX: Duration = Duration::from_secs(1);
+/// How long what still runs may take when the service is done.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 
 /// Where the only one is to stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,12 +90,30 @@ impl HttpThreads {
         self.processors
     }
 
-    /// A runtime with these threads. The only one is the thread that blocks on it.
-    pub(crate) fn runtime(&self) -> std::io::Result<Runtime> {
+    /// Runs the service on them until it is done, and whatever is still there then for a second at most. The only
+    /// thread has nobody to share its tasks with, which makes each of them cheaper; of several, this one waits.
+    pub(crate) fn run<F: Future<Output: Send>>(
+        &self,
+        service: impl FnOnce() -> F + Send,
+    ) -> anyhow::Result<F::Output> {
+        let runtime = self.runtime()?;
+        let done = if self.count == 1 {
+            let only = std::thread::Builder::new().name("kopeck-http".to_owned());
+            std::thread::scope(|scope| {
+                let only = only.spawn_scoped(scope, || runtime.block_on(service()))?;
+                only.join().map_err(|_| anyhow!("the thread that speaks HTTP panicked"))
+            })?
+        } else {
+            runtime.block_on(service())
+        };
+        runtime.shutdown_timeout(SHUTDOWN_MAX);
+        Ok(done)
+    }
+
+    fn runtime(&self) -> std::io::Result<Runtime> {
         let all = Processors::allowed();
         let put = Arc::clone(&self.put);
         let mut builder = match self.count {
-            // It has nobody to share its tasks with, which makes each of them cheaper.
             1 => Builder::new_current_thread(),
             count => {
                 let mut builder = Builder::new_multi_thread();
@@ -151,28 +171,21 @@ mod tests {
         tokio::spawn(async { Processors::allowed() }).await.ok()
     }
 
-    /// Blocks on it on a thread of its own, for that one stays where it was put.
-    fn run<T: Send>(threads: &HttpThreads, main: impl AsyncFnOnce() -> T + Send) -> Option<T> {
-        let main = || Some(threads.runtime().ok()?.block_on(main()));
-        std::thread::scope(|scope| scope.spawn(main).join().ok()?)
-    }
-
     #[test]
     fn the_only_thread_stays_and_what_it_starts_does_not() {
         let all = Processors::allowed();
         let last: Place = all.numbers().last().unwrap().to_string().parse().unwrap();
         let threads = HttpThreads::new(1, last.clone()).unwrap();
-        run(&threads, async || {
+        let done = threads.run(async || {
             assert_eq!(of_the_one().await, Some(all.clone()));
             threads.stay(Path::new("nowhere")).await.unwrap();
             assert_eq!(of_the_one().await.map(Place::On), Some(last));
-            assert_eq!(threads.processors(), all.numbers().len());
             let started = tokio::spawn(async {
                 tokio::task::spawn_blocking(Processors::allowed).await.unwrap()
             });
             assert_eq!(started.await.unwrap(), all);
-        })
-        .unwrap();
+        });
+        done.unwrap();
         assert_eq!(Processors::allowed(), all);
     }
 
@@ -182,11 +195,12 @@ mod tests {
         let all = Processors::allowed();
         for (count, dir) in [(1, home.path()), (1, Path::new("nowhere")), (2, home.path())] {
             let threads = HttpThreads::new(count, Place::Auto).unwrap();
-            let stays = run(&threads, async || {
-                threads.stay(dir).await.unwrap();
-                of_the_one().await.unwrap()
-            })
-            .unwrap();
+            let stays = threads
+                .run(async || {
+                    threads.stay(dir).await.unwrap();
+                    of_the_one().await.unwrap()
+                })
+                .unwrap();
             let one = count == 1 && dir == home.path() && all.numbers().len() == 2;
             assert!(stays == all || one && stays.numbers().len() == 1, "{count} {stays:?}");
         }

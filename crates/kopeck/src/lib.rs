@@ -108,11 +108,7 @@ fn start(options: Serve) -> anyhow::Result<()> {
     telemetry::start_log(options.log_format, &options.log)?;
     clock::ensure_writable(SystemTime::now())?;
     let threads = HttpThreads::new(options.http_threads, options.http_processors.clone())?;
-    let runtime = threads.runtime()?;
-    let served = runtime.block_on(serve(options, &threads));
-    // Whatever is still there has had its time.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    served
+    threads.run(|| serve(options, &threads))?
 }
 
 async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
@@ -137,22 +133,29 @@ async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     )
     .await?;
     clock::warn_if_behind(recovered.latest, clock::now());
-    threads.stay(&options.place.directory.data).await?;
+    let data = options.place.directory.data.clone();
     metrics.publish(gauges(&store, options.idempotency_window_hours));
     let (ledger, people) = (Arc::new(store.clone()), Arc::new(store.clone()));
     let state = AppState::new(ledger, people, options, metrics, threads.processors())?;
+    // Behind the caches, which ask the system how many processors there are.
+    threads.stay(&data).await?;
     // Before the bank is made: its password is shown once, so nothing may fail between the two.
     let listener = server::listen(listen).with_context(cannot_listen)?;
     let made = bank::ensure(&*state.people, &state.auth.passwords, bank).await?;
     if let Some(made) = made {
-        show(&made).context(
+        // Who writes may wait for who reads, and signals are to be heard meanwhile.
+        let shown = tokio::task::spawn_blocking(move || show(&made)).await?;
+        shown.context(
             "standard output: the bank was made, but its password could not be shown; set another \
              with `kopeck bank set-password`",
         )?;
     }
     // A full disk, say, on which standard output is a file, keeps nobody from the money.
     let address = listener.local_addr()?;
-    if let Err(error) = announce(&state.config, address, &recovered) {
+    let said = state.clone();
+    let said =
+        tokio::task::spawn_blocking(move || announce(&said.config, address, &recovered)).await?;
+    if let Err(error) = said {
         tracing::warn!(%error, %address, "standard output does not take what a start has to say");
     }
     tokio::spawn(forget_sessions(state.clone()));

@@ -73,7 +73,7 @@ pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<()> {
         _ => options.http_threads,
     };
     let threads = HttpThreads::new(http_threads, options.http_processors.clone())?;
-    threads.runtime()?.block_on(serve(wanted.kind, &work, *options, &threads))
+    threads.run(|| serve(wanted.kind, &work, *options, &threads))?
 }
 
 async fn serve(
@@ -84,13 +84,13 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let stop = signals::stop()?;
     let store = prefill::open(work, Arc::new(Unobserved))?;
-    threads.stay(&work.data()).await?;
     let ledger = Arc::new(NullLedger::new(work.size().wallets)?);
     let metrics = Arc::new(Metrics::new());
     metrics.publish(Vec::new());
     let listen = options.listen;
     let people = Arc::new(store.clone());
     let state = AppState::new(ledger, people, options, metrics, threads.processors())?;
+    threads.stay(&work.data()).await?;
     let listener = server::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
     ensure!(kind != Kind::Kopeck, "the service itself needs no stand-in");
     let routes = Routes::new(state.clone());

@@ -1,6 +1,6 @@
 //! Owns a batch as one JSON object: read whole, handed in at once, answered in one piece.
 //!
-//! Never: more of an array than is asked for in memory, or a worker thread held for all of it but for
+//! Never: more of an array than is asked for in memory, or a thread that speaks HTTP held for all of it but for
 //! finding where its operations are: that is one reading, of 25 ms for 8 MiB of objects and of 60 ms for
 //! millions of numbers in their place. (The threads for blocking work make way for everybody else, for
 //! they hash passwords: a batch would wait behind a flood of logins there.)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::sizes::{many_size, small_size};
-use super::{STILL_SMALL, base_load, in_slices, once};
+use super::{STILL_SMALL, base_load, in_shorter_rounds, once};
 use crate::bench::asker::Asker;
 use crate::bench::book::Book;
 use crate::bench::document::{Document, Limit, Target};
@@ -35,7 +35,7 @@ pub(super) fn large_beside_small(
     large: &mut Book,
     document: &mut Document,
 ) -> anyhow::Result<()> {
-    let wanted = &in_slices(wanted);
+    let wanted = &in_shorter_rounds(wanted);
     let work = home.book(STILL_SMALL, small_size(wanted))?;
     let mut small = Book::start(Kind::Kopeck, work, &wanted.service)?;
     base_load(wanted, &small.crowd).meet_everybody(&small.server)?;

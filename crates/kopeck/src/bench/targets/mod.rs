@@ -33,8 +33,9 @@ const BATCH: usize = 8_192;
 /// The book that the large one is compared with. The first small one has tens of millions of operations by
 /// then, from what was measured on it.
 const STILL_SMALL: &str = "still-small";
-/// Rates are compared in rounds of so long at most: a machine that is slower for some seconds is so for both then.
-const SLICE: Duration = Duration::from_secs(1);
+/// Rates of one server ÷ another are of rounds of so long at most: what makes a machine slower for some seconds meets
+/// more of them alike, and the median is of more.
+const ROUND_MAX: Duration = Duration::from_secs(1);
 
 /// Measures everything.
 pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
@@ -48,8 +49,8 @@ pub(super) fn measure(wanted: &Targets) -> anyhow::Result<Document> {
     document.set("small book", describe(small));
     document.set("large book", describe(large_size(wanted)));
     document.set("rounds", format!("{} of {:?}", wanted.rounds, wanted.seconds));
-    let (slices, slice) = sliced(wanted.rounds, wanted.seconds);
-    document.set("rounds of what is compared over HTTP", format!("{slices} of {slice:?}"));
+    let (rounds, seconds) = shorter(wanted.rounds, wanted.seconds);
+    document.set("rounds of one server ÷ another", format!("{rounds} of {seconds:?}"));
     wanted.client.describe(&mut document);
     let mut book = Book::start(Kind::Kopeck, home.book("small", small)?, &wanted.service)?;
     book.server.describe(&mut document);
@@ -96,14 +97,14 @@ fn announce(wanted: &Targets) {
     ));
 }
 
-/// The same time in rounds of a [`SLICE`] at most, and as many more of them.
-fn in_slices(wanted: &Targets) -> Targets {
-    let (rounds, seconds) = sliced(wanted.rounds, wanted.seconds);
+/// The same time in rounds of [`ROUND_MAX`] at most, and as many more of them.
+fn in_shorter_rounds(wanted: &Targets) -> Targets {
+    let (rounds, seconds) = shorter(wanted.rounds, wanted.seconds);
     Targets { rounds, seconds, ..wanted.clone() }
 }
 
-fn sliced(rounds: usize, seconds: Duration) -> (usize, Duration) {
-    let of_each = seconds.as_millis().div_ceil(SLICE.as_millis());
+fn shorter(rounds: usize, seconds: Duration) -> (usize, Duration) {
+    let of_each = seconds.as_nanos().div_ceil(ROUND_MAX.as_nanos());
     let of_each = u16::try_from(of_each).unwrap_or(u16::MAX).max(1);
     (rounds.saturating_mul(usize::from(of_each)), seconds / u32::from(of_each))
 }
@@ -135,9 +136,9 @@ mod tests {
     #[test]
     fn the_same_time_in_rounds_of_a_second_at_most() {
         let millis = Duration::from_millis;
-        assert_eq!(sliced(5, millis(4_000)), (20, SLICE));
-        assert_eq!(sliced(3, millis(2_500)), (9, millis(2_500) / 3));
-        assert_eq!(sliced(1, millis(300)), (1, millis(300)));
-        assert_eq!(sliced(usize::MAX, millis(1_001)), (usize::MAX, millis(1_001) / 2));
+        assert_eq!(shorter(5, millis(4_000)), (20, ROUND_MAX));
+        assert_eq!(shorter(3, millis(2_500)), (9, millis(2_500) / 3));
+        assert_eq!(shorter(1, millis(300)), (1, millis(300)));
+        assert_eq!(shorter(usize::MAX, millis(1_001)), (usize::MAX, millis(1_001) / 2));
     }
 }

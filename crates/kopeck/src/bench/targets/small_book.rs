@@ -5,7 +5,7 @@
 
 use anyhow::Context;
 
-use super::{BATCH, base_load, in_slices, once};
+use super::{BATCH, base_load, in_shorter_rounds, once};
 use crate::bench::book::Book;
 use crate::bench::document::{Document, Limit, Target};
 use crate::bench::home::Home;
@@ -28,7 +28,7 @@ pub(super) fn beside_others(
     (book, null): (&mut Book, &mut Book),
     document: &mut Document,
 ) -> anyhow::Result<()> {
-    let wanted = &in_slices(wanted);
+    let wanted = &in_shorter_rounds(wanted);
     let size = null.work.size();
     let mut bare = Book::start(Kind::Bare, home.book("bare", size)?, &wanted.service)?;
     let load = base_load(wanted, &book.crowd);
@@ -36,8 +36,8 @@ pub(super) fn beside_others(
     let mut compared = [
         (Kind::Kopeck, &load, "transfers"),
         (Kind::Null, &load, "null engine"),
-        (Kind::Kopeck, &hot, "one hot wallet"),
         (Kind::Bare, &load, "bare server"),
+        (Kind::Kopeck, &hot, "one hot wallet"),
     ]
     .map(|(kind, load, what)| (kind, load, what, run_of(kind, load)));
     for number in 1..=wanted.rounds {
@@ -52,7 +52,7 @@ pub(super) fn beside_others(
         }
     }
     let runs = compared.map(|(.., run)| run);
-    let [transfers, without_disk, one_hot, without_all] = &runs;
+    let [transfers, without_disk, without_all, one_hot] = &runs;
     let ratio = Spread::ratio;
     document.targets.extend([
         Target::new(
