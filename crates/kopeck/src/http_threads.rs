@@ -91,7 +91,7 @@ impl HttpThreads {
     }
 
     /// Runs the service on them until it is done, and whatever is still there then for a second at most. The only
-    /// thread has nobody to share its tasks with, which makes each of them cheaper; of several, this one waits.
+    /// thread has nobody to share its tasks with, and a runtime that knows it; of several, this one waits.
     pub(crate) fn run<F: Future<Output: Send>>(
         &self,
         service: impl FnOnce() -> F + Send,
