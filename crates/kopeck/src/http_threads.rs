@@ -1,4 +1,4 @@
-//! Owns the threads that speak HTTP: how many there are, and where the only one stays.
+//! Owns the threads that speak HTTP: how many there are, which runtime they run, and where the only one stays.
 //!
 //! Never: another thread kept there, such as one that hashes passwords: whatever else the runtime starts may be
 //! wherever this process may. Bounds: one thread stays; several are where the system puts them.
