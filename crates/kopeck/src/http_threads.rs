@@ -132,8 +132,10 @@ impl HttpThreads {
             .build()
     }
 
-    /// Keeps the only thread of the runtime that calls where it is to stay. `dir` is on the disk that counts.
-    pub(crate) async fn stay(&self, dir: &Path) -> anyhow::Result<()> {
+    /// Keeps the only thread of the runtime that calls where it is to stay, and tells which processors are left to
+    /// others. `dir` is on the disk that counts.
+    pub(crate) async fn stay(&self, dir: &Path) -> anyhow::Result<Processors> {
+        let any = Processors::default();
         let place = match &self.place {
             Place::On(these) => these.clone(),
             Place::Auto if self.count == 1 => {
@@ -143,12 +145,13 @@ impl HttpThreads {
                 let found = found.ok().and_then(Result::ok).flatten();
                 found.map(|two| two.other).unwrap_or_default()
             }
-            Place::Auto => return Ok(()),
+            Place::Auto => return Ok(any),
         };
         if place.numbers().is_empty() {
             tracing::info!("the thread that speaks HTTP may be on any processor");
-            return Ok(());
+            return Ok(any);
         }
+        let all = Processors::allowed();
         let processors = place.numbers().to_vec();
         // This thread is the one, and starts no other before this is done.
         let stayed = place.stay();
@@ -156,10 +159,10 @@ impl HttpThreads {
         if self.place != Place::Auto {
             stayed.context("cannot keep the thread for HTTP to a processor")?;
         } else if stayed.is_err() {
-            return Ok(());
+            return Ok(any);
         }
         tracing::info!(?processors, "the thread that speaks HTTP stays where it was put");
-        Ok(())
+        Ok(all.without(&place))
     }
 }
 

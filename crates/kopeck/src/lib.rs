@@ -57,6 +57,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Bank, Cli, Command, Directory, LogFormat, Place, Probe, Serve};
 use crate::environment::BankEnvironment;
 use crate::http_threads::HttpThreads;
+use crate::processors::Processors;
 use crate::routes::Routes;
 use crate::state::AppState;
 use crate::telemetry::{Asked, Metrics};
@@ -138,7 +139,7 @@ async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     let (ledger, people) = (Arc::new(store.clone()), Arc::new(store.clone()));
     let state = AppState::new(ledger, people, options, metrics, threads.processors())?;
     // Behind the caches, which ask the system how many processors there are.
-    threads.stay(&data).await?;
+    keep_writer_on(&store, threads.stay(&data).await?);
     // Before the bank is made: its password is shown once, so nothing may fail between the two.
     let listener = server::listen(listen).with_context(cannot_listen)?;
     let made = bank::ensure(&*state.people, &state.auth.passwords, bank).await?;
@@ -177,6 +178,20 @@ async fn serve(options: Serve, threads: &HttpThreads) -> anyhow::Result<()> {
     let routes = Routes::new(state.clone());
     server::serve(listener, move |request| routes.clone().answer(request), &state, stopped).await;
     close(store).await
+}
+
+/// Keeps the thread that writes off the processor of the one that speaks HTTP, where they would wait for each other.
+fn keep_writer_on(store: &SqliteStore, processors: Processors) {
+    if processors.numbers().is_empty() {
+        return;
+    }
+    store.on_writer(move || match processors.stay() {
+        Ok(()) => {
+            let processors = processors.numbers();
+            tracing::info!(?processors, "the thread that writes stays beside it");
+        }
+        Err(error) => tracing::warn!(%error, "the thread that writes may be on any processor"),
+    });
 }
 
 /// What is read when somebody asks for the metrics.

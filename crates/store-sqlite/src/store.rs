@@ -189,6 +189,13 @@ impl SqliteStore {
         self.inner.shelf.entries()
     }
 
+    /// Runs this on the thread that writes, behind what waits for it; never, once the engine takes nothing more. A panic
+    /// halts the engine.
+    pub fn on_writer(&self, call: impl FnOnce() + Send + 'static) {
+        let call = Work::Call(Box::new(call));
+        let _ = self.inner.queue.push(call.weight(), call);
+    }
+
     /// Finishes what was accepted, takes nothing more, and ends the threads. Blocks.
     pub fn close(&self) {
         self.inner.close();
@@ -285,7 +292,7 @@ impl SqliteStore {
     /// The writer stands still until the sender is dropped.
     pub(crate) fn hold(&self) -> std::sync::mpsc::Sender<()> {
         let (hold, release) = std::sync::mpsc::channel();
-        let _ = self.inner.queue.push(1, Work::Hold(release));
+        self.on_writer(move || drop(release.recv()));
         hold
     }
 }

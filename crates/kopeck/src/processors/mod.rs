@@ -46,6 +46,12 @@ impl Processors {
         if self.0.is_empty() { Ok(()) } else { stay_on(&self.0) }
     }
 
+    /// Those that are not among the others.
+    pub(crate) fn without(&self, others: &Self) -> Self {
+        let left = self.0.iter().filter(|processor| !others.0.contains(processor));
+        Self(left.copied().collect())
+    }
+
     /// Their numbers, from 0.
     pub(crate) fn numbers(&self) -> &[usize] {
         &self.0

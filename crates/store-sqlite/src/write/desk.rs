@@ -65,6 +65,10 @@ impl Desk<'_, '_> {
             Work::People(write, reply) => {
                 (Some(Decided::People(reply)), people::write(self.connection, write))
             }
+            Work::Call(call) => {
+                call();
+                (None, Ok(()))
+            }
             #[cfg(test)]
             Work::LimitPages(pages) => {
                 (None, self.connection.pragma_update(None, "max_page_count", pages.cast_signed()))
@@ -76,11 +80,6 @@ impl Desk<'_, '_> {
             }
             #[cfg(test)]
             Work::Panic => panic!("planted"),
-            #[cfg(test)]
-            Work::Hold(release) => {
-                let _ = release.recv();
-                (None, Ok(()))
-            }
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) enum Work {
     SignUp(NewUser, Option<IdempotencyKey>, Reply<Result<User, SignUpRefusal>>),
     OpenSession(Session, Option<TokenHash>, Reply<Vec<TokenHash>>),
     People(PeopleWrite, Reply<()>),
+    /// Something else to be done on its thread.
+    Call(Box<dyn FnOnce() + Send>),
     /// Lets a test run out of room: at most this many pages in the file.
     #[cfg(test)]
     LimitPages(u64),
@@ -31,9 +33,6 @@ pub(crate) enum Work {
     /// Whoever decides it panics.
     #[cfg(test)]
     Panic,
-    /// Holds the writer until it is released.
-    #[cfg(test)]
-    Hold(std::sync::mpsc::Receiver<()>),
 }
 
 /// Single operations beside each other, and as many replies.
@@ -68,6 +67,7 @@ impl Work {
         match self {
             Self::Submit(submissions, _) => submissions.len().max(1),
             Self::Batch(batch, _) => batch.submissions.len().max(1),
+            Self::Call(_) => 0,
             _ => 1,
         }
     }
@@ -81,8 +81,9 @@ impl Work {
             Self::SignUp(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Self::OpenSession(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Self::People(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Call(_) => {}
             #[cfg(test)]
-            Self::LimitPages(_) | Self::AtCommit(_) | Self::Panic | Self::Hold(_) => {}
+            Self::LimitPages(_) | Self::AtCommit(_) | Self::Panic => {}
         }
     }
 }
