@@ -218,7 +218,8 @@ pub(crate) struct Serve {
     pub(crate) http_threads: usize,
 
     /// Where the only one of these threads stays (Linux): processors by number from 0, separated by commas,
-    /// or `any`. `auto`: with two processors, of which the disk interrupts one, on the other; else on any.
+    /// or `any`. `auto`: with two processors, of which the disk interrupts one, on the other; else on any. The thread
+    /// that writes the data stays on those that are left.
     #[arg(long, env = "KOPECK_HTTP_PROCESSORS", default_value = "auto", value_name = "NUMBERS")]
     pub(crate) http_processors: http_threads::Place,
 

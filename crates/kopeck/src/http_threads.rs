@@ -177,11 +177,13 @@ mod tests {
     #[test]
     fn the_only_thread_stays_and_what_it_starts_does_not() {
         let all = Processors::allowed();
-        let last: Place = all.numbers().last().unwrap().to_string().parse().unwrap();
+        let (last, others) = all.numbers().split_last().unwrap();
+        let last: Place = last.to_string().parse().unwrap();
         let threads = HttpThreads::new(1, last.clone()).unwrap();
         let done = threads.run(async || {
             assert_eq!(of_the_one().await, Some(all.clone()));
-            threads.stay(Path::new("nowhere")).await.unwrap();
+            let left = threads.stay(Path::new("nowhere")).await.unwrap();
+            assert_eq!(left.numbers(), others);
             assert_eq!(of_the_one().await.map(Place::On), Some(last));
             let started = tokio::spawn(async {
                 tokio::task::spawn_blocking(Processors::allowed).await.unwrap()
@@ -198,14 +200,15 @@ mod tests {
         let all = Processors::allowed();
         for (count, dir) in [(1, home.path()), (1, Path::new("nowhere")), (2, home.path())] {
             let threads = HttpThreads::new(count, Place::Auto).unwrap();
-            let stays = threads
-                .run(async || {
-                    threads.stay(dir).await.unwrap();
-                    of_the_one().await.unwrap()
-                })
+            let (left, stays) = threads
+                .run(async || (threads.stay(dir).await.unwrap(), of_the_one().await.unwrap()))
                 .unwrap();
-            let one = count == 1 && dir == home.path() && all.numbers().len() == 2;
-            assert!(stays == all || one && stays.numbers().len() == 1, "{count} {stays:?}");
+            if stays == all {
+                assert_eq!(left, Processors::default());
+            } else {
+                assert!(count == 1 && dir == home.path() && all.numbers().len() == 2);
+                assert_eq!((stays.numbers().len(), left), (1, all.without(&stays)));
+            }
         }
     }
 

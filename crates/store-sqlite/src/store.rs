@@ -292,7 +292,9 @@ impl SqliteStore {
     /// The writer stands still until the sender is dropped.
     pub(crate) fn hold(&self) -> std::sync::mpsc::Sender<()> {
         let (hold, release) = std::sync::mpsc::channel();
-        self.on_writer(move || drop(release.recv()));
+        self.on_writer(move || {
+            let _ = release.recv();
+        });
         hold
     }
 }

@@ -136,11 +136,14 @@ impl Server {
         self.address
     }
 
-    /// Says where its thread for HTTP is, if that can be known.
+    /// Says where its threads for HTTP and for writing are, if that can be known.
     pub(super) fn describe(&self, document: &mut Document) {
         let Some(child) = &self.child else { return };
-        let kept = usage::kept_to(&child.id().to_string());
-        document.set("HTTP thread", threads::place(kept.as_deref()));
+        let process = child.id().to_string();
+        for (whose, name) in [("HTTP thread", "kopeck-http"), ("writer", "kopeck-writer")] {
+            let kept = usage::kept_to(&process, name);
+            document.set(whose, threads::place(kept.as_deref()));
+        }
     }
 
     /// What it has used so far.

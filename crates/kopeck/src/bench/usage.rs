@@ -82,17 +82,20 @@ pub(super) fn memory_peak_bytes(process: &str) -> Option<u64> {
     field(&read(process, "status")?, "VmHWM:").map(|kib| kib * 1_024)
 }
 
-/// The processors to which a thread of a process is kept, of all on which the process may be.
-pub(super) fn kept_to(process: &str) -> Option<String> {
+/// The processors to which a process's thread of this name is kept, of all on which the process may be.
+pub(super) fn kept_to(process: &str, name: &str) -> Option<String> {
     let processors = |file: &str| {
         let status = read(process, file)?;
         word(&status, "Cpus_allowed_list:").map(str::to_owned)
     };
     let all = processors("status")?;
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten();
-    threads
-        .filter_map(|thread| processors(&format!("task/{}/status", thread.file_name().to_str()?)))
-        .find(|some| *some != all)
+    let mut threads = threads.map(|thread| format!("task/{}", thread.file_name().display()));
+    let named = |thread: &String| {
+        read(process, &format!("{thread}/comm")).is_some_and(|comm| comm.trim_end() == name)
+    };
+    let some = processors(&format!("{}/status", threads.find(named)?))?;
+    (some != all).then_some(some)
 }
 
 fn read(process: &str, file: &str) -> Option<String> {
@@ -147,18 +150,20 @@ mod tests {
         let (ready, when_ready) = channel();
         let (done, when_done) = channel::<()>();
         let one: Processors = last.parse().unwrap();
-        let thread = std::thread::spawn(move || {
+        let stays = move || {
             one.stay().unwrap();
             ready.send(()).unwrap();
             when_done.recv().unwrap_err();
-        });
+        };
+        let thread = std::thread::Builder::new().name("stays".to_owned()).spawn(stays).unwrap();
         when_ready.recv().unwrap();
-        let found = kept_to(SELF);
+        let found = kept_to(SELF, "stays");
         drop(done);
         thread.join().unwrap();
-        // Other tests keep threads of theirs meanwhile, where there are several processors.
-        assert_eq!(found.is_some(), Processors::allowed().numbers().len() > 1);
-        assert_eq!(kept_to("no such process"), None);
+        let several = Processors::allowed().numbers().len() > 1;
+        assert_eq!(found, several.then_some(last));
+        assert_eq!(kept_to(SELF, "no such thread"), None);
+        assert_eq!(kept_to("no such process", "stays"), None);
     }
 
     #[test]

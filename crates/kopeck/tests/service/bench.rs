@@ -53,7 +53,7 @@ fn a_private_service_is_measured_beside_others_and_nothing_is_left_behind() {
     let place = ["--http-processors", "any", "--client-processors", "any"];
     let all: Vec<_> = arguments.into_iter().chain(more).chain(beside).chain(place).collect();
     let document = bench(kopeck(home.path()), &all);
-    for whose in ["HTTP thread", "client"] {
+    for whose in ["HTTP thread", "writer", "client"] {
         let place = serde_json::json!({"name": whose, "value": "on any processor"});
         assert!(document["settings"].as_array().unwrap().contains(&place), "{document}");
     }
@@ -148,7 +148,7 @@ fn what_was_not_checked_is_not_said_to_hold() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_thread_for_http_of_a_private_service_stays_where_it_is_put() {
+fn the_thread_for_http_of_a_private_service_stays_where_it_is_put_and_the_writer_beside_it() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let all =
         status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
@@ -157,13 +157,18 @@ fn the_thread_for_http_of_a_private_service_stays_where_it_is_put() {
     let few = ["--wallets", "10", "--connections", "2", "--http-processors", first];
     let document = bench(kopeck(home.path()), &few);
     check(&document, &[("kopeck", "uniform")]);
-    let place = match all == first {
-        // There is only one.
-        true => "on any processor".to_owned(),
-        false => format!("kept to processor {first}"),
+    let settings = document["settings"].as_array().unwrap();
+    let place = |whose| {
+        settings.iter().find(|setting| setting["name"] == whose).unwrap()["value"].as_str().unwrap()
     };
-    let place = serde_json::json!({"name": "HTTP thread", "value": place});
-    assert!(document["settings"].as_array().unwrap().contains(&place), "{document}");
+    if all == first {
+        // There is only one.
+        assert_eq!([place("HTTP thread"), place("writer")], ["on any processor"; 2]);
+        return;
+    }
+    assert_eq!(place("HTTP thread"), format!("kept to processor {first}"));
+    let others = place("writer").strip_prefix("kept to processor ").unwrap();
+    assert!(others != all && others.split([',', '-']).all(|other| other != first), "{others}");
 }
 
 #[test]

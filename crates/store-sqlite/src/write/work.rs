@@ -67,7 +67,6 @@ impl Work {
         match self {
             Self::Submit(submissions, _) => submissions.len().max(1),
             Self::Batch(batch, _) => batch.submissions.len().max(1),
-            Self::Call(_) => 0,
             _ => 1,
         }
     }

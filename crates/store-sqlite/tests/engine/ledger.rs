@@ -95,6 +95,22 @@ fn each_of_a_batch_sees_those_before_it() {
 }
 
 #[test]
+fn what_is_called_on_the_writer_runs_on_its_thread_until_the_engine_is_closed() {
+    let engine = Engine::with_people(1);
+    let (told, called) = std::sync::mpsc::channel();
+    let tell = told.clone();
+    engine.store.on_writer(move || {
+        tell.send(std::thread::current().name().map(str::to_owned)).unwrap();
+    });
+    assert_eq!(called.recv().unwrap().as_deref(), Some("kopeck-writer"));
+    engine.deposit(2, 1).unwrap();
+    engine.store.close();
+    engine.store.on_writer(move || told.send(None).unwrap());
+    // The sender is gone with what was never called.
+    assert!(called.recv().is_err());
+}
+
+#[test]
 fn what_was_handed_in_is_finished_before_a_clean_stop() {
     let engine = Engine::with_people(1);
     let waiting: Vec<_> = (0..500)
