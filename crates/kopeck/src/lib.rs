@@ -188,7 +188,7 @@ fn keep_writer_on(store: &SqliteStore, processors: Processors) {
     store.on_writer(move || match processors.stay() {
         Ok(()) => {
             let processors = processors.numbers();
-            tracing::info!(?processors, "the thread that writes stays on what is left");
+            tracing::info!(?processors, "the thread that writes stays on the others");
         }
         Err(error) => tracing::warn!(%error, "the thread that writes may be on any processor"),
     });
