@@ -20,6 +20,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::processors::{OfTwo, Processors};
 
+/// The name of the only one.
+pub(crate) const NAME: &str = "kopeck-http";
+
 /// How long a start looks at most for the processor that the disk interrupts: it takes a tenth of a second, but a
 /// disk may hang.
 const LOOK_MAX: Duration = Duration::from_secs(1);
@@ -98,7 +101,7 @@ impl HttpThreads {
     ) -> anyhow::Result<F::Output> {
         let runtime = self.runtime()?;
         let done = if self.count == 1 {
-            let only = std::thread::Builder::new().name("kopeck-http".to_owned());
+            let only = std::thread::Builder::new().name(NAME.to_owned());
             std::thread::scope(|scope| {
                 let only = only.spawn_scoped(scope, || runtime.block_on(service()))?;
                 only.join().map_err(|_| anyhow!("the thread that speaks HTTP panicked"))

@@ -25,6 +25,7 @@ use super::options::Service;
 use super::threads;
 use super::usage::{self, Usage};
 use super::work::Work;
+use crate::http_threads;
 
 const START_MAX: Duration = Duration::from_secs(300);
 const STOP_MAX: Duration = Duration::from_secs(60);
@@ -140,7 +141,7 @@ impl Server {
     pub(super) fn describe(&self, document: &mut Document) {
         let Some(child) = &self.child else { return };
         let process = child.id().to_string();
-        for (whose, name) in [("HTTP thread", "kopeck-http"), ("writer", "kopeck-writer")] {
+        for (whose, name) in [("HTTP thread", http_threads::NAME), ("writer", "kopeck-writer")] {
             let kept = usage::kept_to(&process, name);
             document.set(whose, threads::place(kept.as_deref()));
         }
